@@ -1,0 +1,1 @@
+"""People: one file, one role (prompt, tools, model role, output type)."""

@@ -1,0 +1,1 @@
+"""Capabilities: one file, one family of tools."""

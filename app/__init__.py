@@ -1,0 +1,1 @@
+"""Where a process starts and the world is wired."""

@@ -1,0 +1,1 @@
+"""The corpus: parse, chunk, embed, index, search. Knows no agent."""

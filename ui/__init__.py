@@ -1,0 +1,1 @@
+"""The chat UI, on Streamlit. Speaks HTTP only."""
