@@ -1,0 +1,115 @@
+"""Every setting, typed, with its unit; the only reader of the environment.
+
+Precedence: process environment, then `.env` in the working folder, then the default here. The defaults run offline:
+embedded Postgres, the demo model, the built-in embedder. Numbers that can be computed are not settings.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+STRICT_MSGPACK = "LANGGRAPH_STRICT_MSGPACK"
+
+ModelRole = Literal["large", "small", "embed", "rerank"]
+
+
+class Settings(BaseSettings):
+    """What a person may change without touching code. Every name is read as `SEXTANT_<NAME>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEXTANT_", env_file=".env", env_file_encoding="utf-8", frozen=True, extra="ignore"
+    )
+
+    home: Path = Path(".sextant")
+    """Folder of all local state: embedded Postgres, index, uploads, logs."""
+
+    database_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("DATABASE_URL", "SEXTANT_DATABASE_URL")
+    )
+    """A Postgres 14+ to use. Unset: the embedded server under `home`."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs authentication, which is refused until it exists."""
+
+    port: int = Field(default=8501, ge=0, le=65535)
+    """Port of the chat and the API; the next free one is taken, and printed, when it is in use."""
+
+    model_url: str | None = None
+    """OpenAI-compatible base URL, ending in `/v1`. Unset: the demo model is started beside the app."""
+
+    model: str = "demo-large"
+    """Name of the served model for every role that has none of its own."""
+
+    model_key: SecretStr | None = None
+    """Bearer key of the model endpoint, if it wants one."""
+
+    small_url: str | None = None
+    small_model: str | None = None
+    """A cheaper model for routine roles. Unset: the same as `model`."""
+
+    embed_url: str | None = None
+    embed_model: str | None = None
+    """An OpenAI-compatible `/v1/embeddings`. Unset: the built-in MiniLM on the CPU."""
+
+    rerank_url: str | None = None
+    rerank_model: str | None = None
+    """A `/v1/rerank` endpoint. Unset: no second stage."""
+
+    price_in_usd_per_mtok: float | None = Field(default=None, ge=0)
+    price_out_usd_per_mtok: float | None = Field(default=None, ge=0)
+    """USD per million prompt and completion tokens. Unset: cost is not shown, rather than shown wrong."""
+
+    connect_timeout_s: float = Field(default=5, gt=0)
+    first_token_timeout_s: float = Field(default=60, gt=0)
+    between_tokens_timeout_s: float = Field(default=30, gt=0)
+    model_timeout_s: float = Field(default=300, gt=0)
+    """The four deadlines of one model call; the last covers all of it."""
+
+    max_steps: int = Field(default=12, ge=1, le=200)
+    """Model calls that one agent may make in a run."""
+
+    max_parallel: int = Field(default=8, ge=1, le=256)
+    """Sub-agents of one run that work at once."""
+
+    subtask_timeout_s: float = Field(default=120, gt=0)
+    """Deadline of one sub-agent, after which its part is reported as timed out."""
+
+    worker_concurrency: int = Field(default=16, ge=1, le=1000)
+    """Runs that one process works on at once."""
+
+    max_question_chars: int = Field(default=100_000, ge=1)
+    """Longest question accepted, in characters."""
+
+    max_upload_mb: int = Field(default=100, ge=1)
+    """Largest single uploaded file, in MB."""
+
+    @field_validator("model_url", "small_url", "embed_url", "rerank_url")
+    @classmethod
+    def _http_only(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is not an http(s) URL; give the base URL, for example http://127.0.0.1:8000/v1")
+        return value.rstrip("/")
+
+    @property
+    def demo(self) -> bool:
+        """True when the offline demo model answers."""
+        return self.model_url is None
+
+
+def require_strict_msgpack() -> None:
+    """Make LangGraph refuse to build unknown types from checkpoint rows. Must run before LangGraph is imported.
+
+    LangGraph reads the variable at import and its default builds any importable type on load, which is code
+    execution for whoever can write to the database.
+    """
+    os.environ[STRICT_MSGPACK] = "true"
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """Environment for a process of ours: what this one has, with strict deserialisation, plus `extra`."""
+    return {**os.environ, STRICT_MSGPACK: "true", **extra}
