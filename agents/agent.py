@@ -1,0 +1,61 @@
+"""What an agent is: data. A role file holds one; the composition root assembles it with LangChain's `create_agent`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, Literal
+
+from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel
+
+import agents
+from agents.context import Context, Limits
+from agents.middleware import stack
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One role."""
+
+    prompt: str
+    """System prompt. Kept stable from turn to turn, so that a prefix cache can hit."""
+
+    tools: Sequence[BaseTool] = ()
+    """All that the role may call: there is no other grant."""
+
+    model: Literal["large", "small"] = "large"
+    """Model role; routine work goes to `small`."""
+
+    output: type[BaseModel] | None = None
+    """Shape of the answer, or None for text."""
+
+    role: str = ""
+    """One line for a planner that chooses among roles. Empty: not offered to planners."""
+
+
+def discover_agents() -> dict[str, Agent]:
+    """Role name -> agent: every module in `agents/` that holds an `Agent` of its own name."""
+    modules = {found.name: import_module(f"agents.{found.name}") for found in iter_modules(agents.__path__)}
+    return {name: getattr(module, name) for name, module in modules.items() if isinstance(getattr(module, name, None), Agent)}
+
+
+def assemble(name: str, agent: Agent, models: Mapping[str, BaseChatModel], limits: Limits) -> Any:
+    """Compile `agent` on its model, with the one middleware list. Stateless: a caller's checkpointer is inherited."""
+    return create_agent(
+        models[agent.model],
+        list(agent.tools),
+        system_prompt=agent.prompt,
+        middleware=stack(limits.max_steps),
+        response_format=ProviderStrategy(agent.output) if agent.output else None,
+        context_schema=Context,
+        name=name,
+    )
+
+
+def recursion_limit(limits: Limits) -> int:
+    """Super-steps that `max_steps` model calls and their tools can take, so that the bound is ours and never LangGraph's."""
+    return 2 * limits.max_steps + 4

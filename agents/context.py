@@ -1,0 +1,45 @@
+"""What a run may touch: handed to every node and tool through LangGraph's `Runtime[Context]`, never changed in a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from langchain_core.language_models import BaseChatModel
+
+from retrieval.documents import Hit
+
+
+class Search(Protocol):
+    """The corpus as an agent sees it."""
+
+    async def search(self, query: str, k: int = 8) -> Sequence[Hit]:
+        """Best hits first; empty when nothing matches."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one run."""
+
+    max_steps: int = 12
+    """Model calls of one agent; the last one may not call tools, so an agent always ends with an answer."""
+
+    max_parallel: int = 8
+    """Sub-agents at work at once."""
+
+    max_subtasks: int = 64
+    """Widest plan accepted."""
+
+    subtask_timeout_s: float = 120
+    """Deadline of one sub-agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Models by role, agents by name, the corpus, the limits."""
+
+    models: Mapping[str, BaseChatModel]
+    agents: Mapping[str, Any]
+    """Agent name -> compiled agent. The type is LangGraph's, whose generics say nothing here."""
+    corpus: Search
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,164 @@
+"""What every agent is wrapped in: bounded steps, one level of retries, repaired tool calls, tools that cannot hang.
+
+Order matters and is visible in `stack()`: the first is the outermost. Retries live here and nowhere else; the client has
+none, nodes that hold agents have none. LangChain's own retry middleware is not used because it knows nothing of
+`Retry-After`; its call-limit middleware ends a run with a canned sentence where ours asks for the answer so far.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+from langchain.agents.middleware.types import ExtendedModelResponse
+from langchain.tools.tool_node import ToolCallRequest
+from langchain_core.callbacks import adispatch_custom_event
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langgraph.errors import GraphBubbleUp
+from langgraph.types import Command
+
+from agents.errors import ModelUnavailable, RunError, ToolFailed
+from agents.tools.contract import contract_of
+
+log = logging.getLogger(__name__)
+
+MODEL_ATTEMPTS = 3
+BACKOFF_BASE_S = 0.5
+BACKOFF_MAX_S = 8.0
+MAX_RETRY_AFTER_S = 30.0
+MAX_REPAIRS = 2
+MAX_OBSERVATION_CHARS = 24_000
+
+Answer = ModelResponse[Any] | AIMessage | ExtendedModelResponse[Any]
+ModelHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+ToolHandler = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+
+
+class BoundSteps(AgentMiddleware[Any, Any]):
+    """At most `max_steps` model calls per question; the last one must answer instead of calling tools.
+
+    Only `tool_choice` changes: the request keeps its prefix, so a serving fleet's prefix cache still hits.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        super().__init__()
+        self.max_steps = max_steps
+
+    async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> Answer:
+        if request.tools and calls_since_question(request) >= self.max_steps - 1:
+            request = request.override(tool_choice="none")
+        return await handler(request)
+
+
+def calls_since_question(request: ModelRequest[Any]) -> int:
+    """Model calls made since the person last spoke."""
+    calls = 0
+    for message in reversed(request.messages):
+        if isinstance(message, HumanMessage):
+            break
+        calls += isinstance(message, AIMessage)
+    return calls
+
+
+class RepairToolCalls(AgentMiddleware[Any, Any]):
+    """A tool call that cannot be parsed is never executed: the model is told what was wrong, twice at most."""
+
+    async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> Answer:
+        for _ in range(MAX_REPAIRS):
+            response = await handler(request)
+            broken = _unparsable(response)
+            if not broken:
+                return response
+            complaint = HumanMessage(
+                f"Your tool call could not be used: {broken}. Call the tool again with complete, valid JSON, or answer."
+            )
+            request = request.override(messages=[*request.messages, complaint])
+        response = await handler(request)
+        if broken := _unparsable(response):
+            raise ToolFailed("tool call", f"still unusable after {MAX_REPAIRS} repairs: {broken}", "use another model")
+        return response
+
+
+def _unparsable(response: ModelResponse[Any]) -> str:
+    """Why the last message's tool calls cannot run; empty when they can, or when there are none."""
+    message = response.result[-1] if response.result else None
+    if isinstance(message, AIMessage) and message.invalid_tool_calls and not message.tool_calls:
+        return "; ".join(f"{call.get('name')}: {call.get('error') or 'unreadable'}" for call in message.invalid_tool_calls)
+    return ""
+
+
+class RetryModel(AgentMiddleware[Any, Any]):
+    """Up to three attempts of one model call, with full jitter, honouring `Retry-After`."""
+
+    async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> Answer:
+        for attempt in range(1, MODEL_ATTEMPTS + 1):
+            try:
+                return await handler(request)
+            except ModelUnavailable as error:
+                error.attempts = attempt
+                pause_s = _pause_s(attempt, error.retry_after_s)
+                if attempt == MODEL_ATTEMPTS or pause_s is None:
+                    raise
+                await adispatch_custom_event(
+                    "llm.retry", {"attempt": attempt + 1, "reason": error.problem, "pause_s": round(pause_s, 2)}
+                )
+                await asyncio.sleep(pause_s)
+        raise AssertionError("unreachable: the loop returns or raises")
+
+
+def _pause_s(attempt: int, retry_after_s: float | None) -> float | None:
+    """Seconds to wait, or None when the server asks for more than a person would wait."""
+    if retry_after_s is not None:
+        return retry_after_s if retry_after_s <= MAX_RETRY_AFTER_S else None
+    ceiling = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** (attempt - 1))
+    return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
+
+
+class GuardTools(AgentMiddleware[Any, Any]):
+    """A tool's contract enforced: deadline, retries, and every failure an observation that the agent can act on."""
+
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
+        contract = contract_of(request.tool)
+        problem = ""
+        for attempt in range(1, contract.retries + 2):
+            try:
+                async with asyncio.timeout(contract.timeout_s):
+                    return _bounded(await handler(request))
+            except GraphBubbleUp:
+                raise
+            except TimeoutError:
+                problem = f"no answer within {contract.timeout_s:g} s (attempt {attempt} of {contract.retries + 1})"
+                await adispatch_custom_event(
+                    "tool.timeout", {"tool": request.tool_call["name"], "call_id": request.tool_call["id"]}
+                )
+            except RunError as error:
+                problem = str(error)
+                if not getattr(error, "retriable", False):
+                    break
+            except Exception as error:
+                # a tool is somebody else's code: whatever it raises, the agent and its siblings go on
+                log.warning("tool %s failed", request.tool_call["name"], exc_info=error)
+                problem = f"{type(error).__name__}: {error}"
+                break
+        return ToolMessage(
+            content=f"{request.tool_call['name']} failed: {problem}. Go on without it, or try it differently once.",
+            tool_call_id=request.tool_call["id"],
+            name=request.tool_call["name"],
+            status="error",
+        )
+
+
+def _bounded(result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
+    """Cut what no context window should hold, and say so."""
+    if isinstance(result, ToolMessage) and isinstance(result.content, str) and len(result.content) > MAX_OBSERVATION_CHARS:
+        cut = result.content[:MAX_OBSERVATION_CHARS]
+        note = f"\n[cut: {len(result.content):,} characters, {MAX_OBSERVATION_CHARS:,} shown]"
+        return result.model_copy(update={"content": cut + note})
+    return result
+
+
+def stack(max_steps: int) -> list[AgentMiddleware[Any, Any]]:
+    """The one middleware list, outermost first."""
+    return [BoundSteps(max_steps), RepairToolCalls(), RetryModel(), GuardTools()]
