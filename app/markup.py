@@ -1,8 +1,8 @@
-"""Turn an answer's markdown into Blocks: nested lists of plain data that a browser draws without parsing HTML.
+"""Turn an answer's markdown into Blocks: nested lists of plain data, drawn by a browser that parses no HTML.
 
-Raw HTML stays text, an image becomes its alternative text (fetching it would tell its host what was asked), and
-only `http` and `https` links keep their address. `[3f9a1c]` becomes a citation when that key is known; code is
-left alone. Pure, and knows nothing about where text or keys come from.
+Raw HTML stays text, an image becomes its alternative text (fetching it would tell its host what was asked),
+and only `http` and `https` links keep their address. `[3f9a1c]` becomes a citation when that key is known;
+code is left alone. Pure, and knows nothing about where text or keys come from.
 """
 
 import re
