@@ -1,0 +1,126 @@
+"""Run a plan's DAG: a sub-task starts the moment its inputs are there, not at the end of a wave.
+
+LangGraph's super-steps are barriers, so a plan of unequal parts is held by the slowest of each wave. Here one node holds
+the plan and every sub-task is a LangGraph `@task`, whose result is a pending write of the node's checkpoint: after a
+crash only unfinished sub-tasks run again.
+
+Two traps decide the shape of this file:
+
+- LangGraph derives a task's id from its name and the *order of calls* in the node. If a sub-task were called only when
+  its inputs are there, a resumed run, in which finished ones return at once, would call in another order and match
+  results to the wrong ids. So all are called up front, in plan order, and each waits for its inputs inside.
+- An exception that leaves the node would cancel the siblings, which would run again on resume, tools included. So a
+  failure is data: a `Finding` with a state.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Literal
+
+from langchain_core.callbacks import adispatch_custom_event
+from langgraph.errors import GraphBubbleUp
+from langgraph.func import task
+
+from agents.context import Limits
+from agents.errors import RunError
+from agents.planner import Plan, SubTask
+
+State = Literal["done", "partial", "failed", "timed_out", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one sub-task came to."""
+
+    task_id: str
+    title: str
+    state: State
+    text: str = ""
+    reason: str = ""
+    """Why there is no full result, as a sentence; empty when there is."""
+
+
+class BadPlan(ValueError):
+    """The plan cannot be run; the message says why, for the planner to read."""
+
+
+def checked(plan: Plan, roles: Mapping[str, str], limits: Limits) -> Plan:
+    """The plan if it can be run. Raises BadPlan for a cycle, an unknown role, a missing dependency or a wrong width."""
+    ids = [sub.id for sub in plan.tasks]
+    if not 1 <= len(ids) <= limits.max_subtasks:
+        raise BadPlan(f"tasks: {len(ids)} of 1 to {limits.max_subtasks}")
+    if len(set(ids)) != len(ids):
+        raise BadPlan(f"ids repeat: {', '.join(sorted({i for i in ids if ids.count(i) > 1}))}")
+    for sub in plan.tasks:
+        if sub.role not in roles:
+            raise BadPlan(f"sub-task {sub.id}: unknown role {sub.role!r}; there are {', '.join(sorted(roles))}")
+        if missing := [needed for needed in sub.depends_on if needed not in ids]:
+            raise BadPlan(f"sub-task {sub.id}: depends on {', '.join(missing)}, which the plan does not hold")
+    try:
+        TopologicalSorter({sub.id: sub.depends_on for sub in plan.tasks}).prepare()
+    except CycleError as error:
+        raise BadPlan(f"sub-tasks wait for each other: {' -> '.join(error.args[1])}") from error
+    return plan
+
+
+Work = Callable[[SubTask, Sequence[Finding]], Awaitable[Finding]]
+"""Do one sub-task, given the findings of those it depends on."""
+
+
+async def run_plan(plan: Plan, work: Work, limits: Limits) -> list[Finding]:
+    """Findings in plan order, one for each sub-task, whatever happened to it.
+
+    At most `limits.max_parallel` work at once, each within `limits.subtask_timeout_s` of its own start.
+    """
+    running = asyncio.Semaphore(limits.max_parallel)
+    found: dict[str, asyncio.Future[Finding]] = {sub.id: asyncio.Future() for sub in plan.tasks}
+
+    async def run_one(sub: SubTask) -> Finding:
+        inputs = [await found[needed] for needed in sub.depends_on]
+        if sub.depends_on and all(not finding.text for finding in inputs):
+            return await _report(Finding(sub.id, sub.title, "skipped", reason="nothing it depends on has a result"))
+        async with running:
+            return await _attempt(sub, inputs, work, limits.subtask_timeout_s)
+
+    async def publish(sub: SubTask, future: Awaitable[Finding]) -> Finding:
+        found[sub.id].set_result(finding := await future)
+        return finding
+
+    # dispatched in plan order, before any has had a chance to finish: see the first trap above
+    calls = [(sub, task(run_one, name="sub_agent")(sub)) for sub in plan.tasks]
+    outcomes = await asyncio.gather(*(publish(sub, call) for sub, call in calls), return_exceptions=True)
+    return [_settled(outcome) for outcome in outcomes]
+
+
+def _settled(outcome: Finding | BaseException) -> Finding:
+    if isinstance(outcome, BaseException):
+        raise outcome  # an interrupt or a cancellation: everything else became a Finding where it happened
+    return outcome
+
+
+async def _attempt(sub: SubTask, inputs: Sequence[Finding], work: Work, timeout_s: float) -> Finding:
+    await adispatch_custom_event(
+        "agent.spawned", {"task_id": sub.id, "title": sub.title, "role": sub.role, "question": sub.question}
+    )
+    return await _report(await _guarded(sub, inputs, work, timeout_s))
+
+
+async def _report(finding: Finding) -> Finding:
+    await adispatch_custom_event("agent.finished", asdict(finding))
+    return finding
+
+
+async def _guarded(sub: SubTask, inputs: Sequence[Finding], work: Work, timeout_s: float) -> Finding:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await work(sub, inputs)
+    except GraphBubbleUp:
+        raise
+    except TimeoutError:
+        return Finding(sub.id, sub.title, "timed_out", reason=f"not finished within {timeout_s:g} s")
+    except RunError as error:
+        return Finding(sub.id, sub.title, "failed", reason=str(error))
+    except Exception as error:
+        return Finding(sub.id, sub.title, "failed", reason=f"{type(error).__name__}: {error}")
