@@ -22,7 +22,7 @@ class Agent:
     """One role."""
 
     prompt: str
-    """System prompt. Kept stable from turn to turn, so that a prefix cache can hit."""
+    """System prompt. Kept stable from turn to turn, so that a prefix cache can hit. `{roles}` becomes the team's list."""
 
     tools: Sequence[BaseTool] = ()
     """All that the role may call: there is no other grant."""
@@ -43,17 +43,26 @@ def discover_agents() -> dict[str, Agent]:
     return {name: getattr(module, name) for name, module in modules.items() if isinstance(getattr(module, name, None), Agent)}
 
 
-def assemble(name: str, agent: Agent, models: Mapping[str, BaseChatModel], limits: Limits) -> Any:
-    """Compile `agent` on its model, with the one middleware list. Stateless: a caller's checkpointer is inherited."""
-    return create_agent(
-        models[agent.model],
-        list(agent.tools),
-        system_prompt=agent.prompt,
-        middleware=stack(limits.max_steps),
-        response_format=ProviderStrategy(agent.output) if agent.output else None,
-        context_schema=Context,
-        name=name,
-    )
+def team_roles(team: Mapping[str, Agent]) -> dict[str, str]:
+    """Role name -> its one line, for the roles that planners may choose from."""
+    return {name: agent.role for name, agent in team.items() if agent.role}
+
+
+def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], limits: Limits) -> dict[str, Any]:
+    """Compile every agent on its model, with the one middleware list. Stateless: a caller's checkpointer is inherited."""
+    roles = "; ".join(f"{name} ({line})" for name, line in team_roles(team).items())
+    return {
+        name: create_agent(
+            models[agent.model],
+            list(agent.tools),
+            system_prompt=agent.prompt.replace("{roles}", roles),
+            middleware=stack(limits.max_steps),
+            response_format=ProviderStrategy(agent.output) if agent.output else None,
+            context_schema=Context,
+            name=name,
+        )
+        for name, agent in team.items()
+    }
 
 
 def recursion_limit(limits: Limits) -> int:
