@@ -40,7 +40,11 @@ class Agent:
 def discover_agents() -> dict[str, Agent]:
     """Role name -> agent: every module in `agents/` that holds an `Agent` of its own name."""
     modules = {found.name: import_module(f"agents.{found.name}") for found in iter_modules(agents.__path__)}
-    return {name: getattr(module, name) for name, module in modules.items() if isinstance(getattr(module, name, None), Agent)}
+    return {
+        name: getattr(module, name)
+        for name, module in modules.items()
+        if isinstance(getattr(module, name, None), Agent)
+    }
 
 
 def team_roles(team: Mapping[str, Agent]) -> dict[str, str]:

@@ -114,23 +114,17 @@ class ToolFailed(RunError):
 class BudgetExceeded(RunError):
     """A run's allowance is used up; its checkpoint is kept, so that a larger one can go on from there."""
 
-    def __init__(
-        self, thing: str, problem: str, next_move: str, *, unit: str, limit: float, actual: float
-    ) -> None:
+    def __init__(self, thing: str, problem: str, next_move: str, *, unit: str, limit: float, actual: float) -> None:
         super().__init__(thing, problem, next_move)
         self.unit = unit
         self.limit = limit
         self.actual = actual
 
     @classmethod
-    def of(
-        cls, thing: str, unit: Literal["tokens", "steps", "seconds", "usd"], limit: float, actual: float
-    ) -> Self:
+    def of(cls, thing: str, unit: Literal["tokens", "steps", "seconds", "usd"], limit: float, actual: float) -> Self:
         """`research: 41,200 tokens spent of 40,000; resume with a larger budget_tokens`."""
         problem = f"{_figure(actual)} {unit} spent of {_figure(limit)}"
-        return cls(
-            thing, problem, f"resume with a larger budget_{unit}", unit=unit, limit=limit, actual=actual
-        )
+        return cls(thing, problem, f"resume with a larger budget_{unit}", unit=unit, limit=limit, actual=actual)
 
 
 def _figure(value: float) -> str:

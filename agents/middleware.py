@@ -85,7 +85,9 @@ def _unparsable(response: ModelResponse[Any]) -> str:
     """Why the last message's tool calls cannot run; empty when they can, or when there are none."""
     message = response.result[-1] if response.result else None
     if isinstance(message, AIMessage) and message.invalid_tool_calls and not message.tool_calls:
-        return "; ".join(f"{call.get('name')}: {call.get('error') or 'unreadable'}" for call in message.invalid_tool_calls)
+        return "; ".join(
+            f"{call.get('name')}: {call.get('error') or 'unreadable'}" for call in message.invalid_tool_calls
+        )
     return ""
 
 
@@ -152,7 +154,11 @@ class GuardTools(AgentMiddleware[Any, Any]):
 
 def _bounded(result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
     """Cut what no context window should hold, and say so."""
-    if isinstance(result, ToolMessage) and isinstance(result.content, str) and len(result.content) > MAX_OBSERVATION_CHARS:
+    if (
+        isinstance(result, ToolMessage)
+        and isinstance(result.content, str)
+        and len(result.content) > MAX_OBSERVATION_CHARS
+    ):
         cut = result.content[:MAX_OBSERVATION_CHARS]
         note = f"\n[cut: {len(result.content):,} characters, {MAX_OBSERVATION_CHARS:,} shown]"
         return result.model_copy(update={"content": cut + note})

@@ -157,13 +157,13 @@ class Translator(AsyncCallbackHandler):
         speaks = bool(metadata.get("speaks")) and "|" not in call.parent
         self._event("llm.started", call.span, call.parent, model=metadata.get("ls_model_name", ""), speaks=speaks)
 
-    async def on_llm_new_token(self, token: str, *, run_id: UUID, **_: Any) -> None:
+    async def on_llm_new_token(self, token: Any, *, run_id: UUID, **_: Any) -> None:
         call = self._calls.get(run_id)
         if call is None:
             return
         if call.first_token_at is None:
             call.first_token_at = self._clock()
-        if token:
+        if token and isinstance(token, str):
             self._event("llm.token", call.span, call.parent, text=token)
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:

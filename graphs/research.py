@@ -72,7 +72,9 @@ def brief(question: str, findings: Sequence[Finding]) -> str:
     """What the writer reads."""
     parts = [f"Question: {question}"]
     parts += [f"## {finding.title}\n{finding.text}" for finding in findings if finding.text]
-    missing = [f"- {finding.title}: {finding.reason or finding.state}" for finding in findings if finding.state != "done"]
+    missing = [
+        f"- {finding.title}: {finding.reason or finding.state}" for finding in findings if finding.state != "done"
+    ]
     return "\n\n".join([*parts, *(["Missing:\n" + "\n".join(missing)] if missing else [])])
 
 

@@ -89,7 +89,7 @@ async def run_plan(plan: Plan, work: Work, limits: Limits) -> list[Finding]:
         return finding
 
     # dispatched in plan order, before any has had a chance to finish: see the first trap above
-    calls = [(sub, task(run_one, name="sub_agent")(sub)) for sub in plan.tasks]
+    calls = [(sub, task(name="sub_agent")(run_one)(sub)) for sub in plan.tasks]
     outcomes = await asyncio.gather(*(publish(sub, call) for sub, call in calls), return_exceptions=True)
     return [_settled(outcome) for outcome in outcomes]
 

@@ -68,7 +68,9 @@ def _value(node: ast.expr) -> Decimal:
             return _BINARY[type(op)](_value(left), _value(right))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             return _FUNCTIONS[name](*(_value(arg) for arg in args))
-    raise ToolException(f"{ast.unparse(node)!r} is not arithmetic; use numbers, + - * / // % **, and {', '.join(_FUNCTIONS)}")
+    raise ToolException(
+        f"{ast.unparse(node)!r} is not arithmetic; use numbers, + - * / // % **, and {', '.join(_FUNCTIONS)}"
+    )
 
 
 def _plain(value: Decimal) -> str:
