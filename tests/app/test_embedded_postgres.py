@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from app.embedded_postgres import EmbeddedServer
 from app.postgres import DatabaseUnavailable, database, open_pool
@@ -81,7 +82,7 @@ def held(home: Path) -> Iterator[str]:
 
 def query(conninfo: str, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        cursor = connection.execute(statement)  # type: ignore[arg-type]
+        cursor = connection.execute(statement)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -217,7 +218,7 @@ def test_any_home_has_a_socket_that_fits(tmp_path: Path, name: str) -> None:
     home = tmp_path / name
     with held(home) as place:
         assert query(place, "select 1") == [(1,)]
-        sockets = Path(psycopg.conninfo.conninfo_to_dict(place)["host"])
+        sockets = Path(str(conninfo_to_dict(place)["host"]))
         assert sockets.stat().st_mode & 0o077 == 0
     assert not sockets.exists()
 
