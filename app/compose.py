@@ -1,0 +1,152 @@
+"""Composition root: Settings -> App. Only this module constructs; everything else receives, and what opens here closes here."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from langgraph.checkpoint.serde import _msgpack
+
+import graphs
+from agents.agent import assemble, discover_agents
+from agents.context import Context, Limits
+from app.demo_process import demo_model
+from app.journal import Journal
+from app.models import Deadlines, Endpoint, Models
+from app.postgres import Pool, database, migrate, open_pool
+from app.runs import Activity, Runs
+from app.settings import Settings
+from app.shapes import read_shape
+from retrieval.corpus import Corpus
+from retrieval.embed import Embedder, HttpEmbedder, OnnxEmbedder
+from retrieval.ingest import ingest_bundled
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class App:
+    """Everything that a front door needs."""
+
+    settings: Settings
+    pool: Pool
+    journal: Journal
+    models: Models
+    corpus: Corpus
+    runs: Runs
+    activities: Mapping[str, Activity]
+    started_at: float = field(default_factory=time.monotonic)
+    started_in_s: float = 0.0
+    new_vectors: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when text was indexed whose vectors are still to be made."""
+
+
+@asynccontextmanager
+async def compose(settings: Settings, *, work: bool = True, embed: bool = True) -> AsyncIterator[App]:
+    """Open everything. `work`: this process takes runs from the queue. `embed`: it makes vectors in the background."""
+    if not _msgpack.STRICT_MSGPACK_ENABLED:
+        raise RuntimeError("LANGGRAPH_STRICT_MSGPACK was not set before LangGraph was imported; start through `sextant`")
+    started_at = time.monotonic()
+    async with AsyncExitStack() as stack:
+        url = settings.database_url.get_secret_value() if settings.database_url else None
+        conninfo = await stack.enter_async_context(database(url, settings.home))
+        pool = await open_pool(conninfo, max_size=settings.worker_concurrency + 8)
+        stack.push_async_callback(pool.close)
+        await migrate(pool)
+        model_url = settings.model_url or await stack.enter_async_context(demo_model())
+        models = Models(endpoints(settings, model_url), deadlines(settings))
+        stack.push_async_callback(models.aclose)
+        corpus = await stack.enter_async_context(await Corpus.open(settings.home / "index", embedder(settings)))
+        journal = await stack.enter_async_context(Journal(pool, conninfo).listening())
+        activities = discover_activities()
+        limits = Limits(settings.max_steps, settings.max_parallel, subtask_timeout_s=settings.subtask_timeout_s)
+        context = Context(models, assemble(discover_agents(), models, limits), corpus, limits)
+        runs = Runs(
+            pool, journal, activities, context,
+            max_question_chars=settings.max_question_chars, model_name=settings.model,
+        )  # fmt: skip
+        await runs.queue.open(pool)
+        app = App(settings, pool, journal, models, corpus, runs, activities)
+        if embed:
+            await _background(stack, _keep_indexed(app), "indexing")
+        if work:
+            await _background(stack, runs.queue.work(settings.worker_concurrency), "worker")
+        app.started_in_s = time.monotonic() - started_at
+        yield app
+
+
+async def _background(stack: AsyncExitStack, work: Any, name: str) -> None:
+    """Run `work` for as long as the stack lasts; end it before what was opened earlier is closed."""
+    task = asyncio.create_task(work, name=name)
+
+    async def stop() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    task.add_done_callback(lambda done: done.cancelled() or _report(done))
+    stack.push_async_callback(stop)
+
+
+def _report(done: asyncio.Task[Any]) -> None:
+    if error := done.exception():
+        log.error("%s stopped: %s", done.get_name(), error, exc_info=error)
+
+
+async def _keep_indexed(app: App) -> None:
+    """Index the bundled articles on the first start, then make vectors whenever text is waiting for them."""
+    await ingest_bundled(app.corpus)
+    while True:
+        await app.corpus.embed_pending()
+        app.new_vectors.clear()
+        with suppress(TimeoutError):
+            # another process may have added text
+            await asyncio.wait_for(app.new_vectors.wait(), 30)
+
+
+def discover_activities() -> dict[str, Activity]:
+    """Every graph in `graphs/`, compiled without a checkpointer, with its shape and examples."""
+    found = {}
+    for name, module in graphs.discover().items():
+        compiled = module.build().compile(name=name)
+        description = (module.__doc__ or name).strip().splitlines()[0]
+        found[name] = Activity(name, description, compiled, read_shape(compiled), getattr(module, "EXAMPLES", {}))
+    return found
+
+
+def endpoints(settings: Settings, model_url: str) -> dict[str, Endpoint]:
+    """Model role -> where it is served; a role without an endpoint of its own shares the large one's."""
+    large = Endpoint(
+        model_url, settings.model, settings.model_key, settings.price_in_usd_per_mtok, settings.price_out_usd_per_mtok
+    )
+    small_name = settings.small_model or ("demo-small" if settings.demo else settings.model)
+    roles = {
+        "small": (settings.small_url, small_name),
+        "embed": (settings.embed_url, settings.embed_model or settings.model),
+        "rerank": (settings.rerank_url, settings.rerank_model or settings.model),
+    }
+    own = {role: Endpoint(url or model_url, model, settings.model_key) for role, (url, model) in roles.items()}
+    return {"large": large, **own}
+
+
+def deadlines(settings: Settings) -> Deadlines:
+    """The four deadlines of a model call."""
+    return Deadlines(
+        settings.connect_timeout_s,
+        settings.first_token_timeout_s,
+        settings.between_tokens_timeout_s,
+        settings.model_timeout_s,
+    )
+
+
+def embedder(settings: Settings) -> Embedder:
+    """The configured endpoint, or the built-in MiniLM."""
+    if settings.embed_url:
+        key = settings.model_key.get_secret_value() if settings.model_key else None
+        return HttpEmbedder(settings.embed_url, settings.embed_model or settings.model, api_key=key)
+    return OnnxEmbedder()
+
+

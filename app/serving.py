@@ -1,0 +1,140 @@
+"""One process for the laptop: page, API and worker in one ASGI server of our own.
+
+Ours, because a stock server waits for open event streams before it stops, and the lifespan ends only after that. Here the
+signal first ends the streams (each says `bye`, the page reconnects later), then everything else.
+"""
+
+import logging
+import socket
+import sys
+import webbrowser
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import streamlit as st
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+import ui
+from app.compose import App, compose
+from app.server import api
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PORTS_TRIED = 20
+SWITCH_INTERVAL_S = 0.0005
+"""Python lets a busy thread run 5 ms at a time; page scripts would make streams stutter (p50 161 ms against 26)."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class PublicBindRefused(RuntimeError):
+    """Listening to strangers needs authentication."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, but a signal ends event streams first."""
+
+    def __init__(self, config: uvicorn.Config, holder: "Holder") -> None:
+        super().__init__(config)
+        self._holder = holder
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End what would keep connections open, then stop."""
+        if self._holder.app is not None:
+            self._holder.app.journal.close()
+        super().handle_exit(sig, frame)
+
+
+class Holder:
+    """Where the running App is, between the start and the end of the lifespan."""
+
+    def __init__(self) -> None:
+        self.app: App | None = None
+
+    def get(self) -> App:
+        """The running App."""
+        if self.app is None:
+            raise RuntimeError("not started yet")
+        return self.app
+
+
+def serve(settings: Settings, *, browser: bool = False) -> int:
+    """Serve until a signal; the exit code. Raises PublicBindRefused for an address that strangers can reach."""
+    if settings.host not in LOOPBACK:
+        raise PublicBindRefused(
+            f"host: {settings.host} can be reached by strangers and there is no authentication yet; "
+            "use 127.0.0.1 and put a proxy with a login in front"
+        )
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    listener = _listener(settings.host, settings.port)
+    port = listener.getsockname()[1]
+    url = f"http://{settings.host}:{port}"
+    holder = Holder()
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        async with compose(settings) as holder.app:
+            _announce(holder.app, url)
+            if browser:
+                webbrowser.open(url)
+            yield
+        holder.app = None
+
+    config = uvicorn.Config(
+        _asgi(holder, lifespan, port),
+        ws="websockets-sansio",
+        log_level="warning",
+        timeout_graceful_shutdown=10,
+        access_log=False,
+    )
+    server = Server(config, holder)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _asgi(holder: Holder, lifespan: Any, port: int) -> Any:
+    st.set_option("server.port", port)
+    page = Path(ui.__file__).with_name("main.py")
+    return st.App(str(page), lifespan=lifespan, routes=[Mount("/api", app=api(holder.get))])
+
+
+def api_only(settings: Settings) -> Starlette:
+    """The API without the page, for tests and for a server whose page runs elsewhere."""
+    holder = Holder()
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        async with compose(settings) as holder.app:
+            yield
+
+    return Starlette(routes=[Mount("/api", app=api(holder.get))], lifespan=lifespan)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A bound socket on `port`, or on the next free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in range(port, port + PORTS_TRIED) if port else (0,):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+            return listener
+        except OSError:
+            listener.close()
+    raise RuntimeError(f"port: {port} to {port + PORTS_TRIED - 1} are all in use; set SEXTANT_PORT to a free one")
+
+
+def _announce(app: App, url: str) -> None:
+    stats = app.corpus.stats()
+    model = "demo model (no key, no GPU, no network)" if app.settings.demo else app.settings.model
+    print(
+        f"\n  Sextant is ready: {url}\n"
+        f"  model: {model}; {stats.documents} documents, {stats.chunks} passages; started in {app.started_in_s:.1f} s\n"
+        f"  Ctrl-C stops it. Runs, documents and chats stay in {app.settings.home}/\n",
+        flush=True,
+    )
