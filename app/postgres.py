@@ -59,7 +59,7 @@ class StaleWriter(Exception):
 @asynccontextmanager
 async def database(url: str | None, home: Path) -> AsyncIterator[str]:
     """Yield a conninfo that answers: of `url`, or of the embedded server, held until the end of the block."""
-    if url is not None:
+    if url:
         yield await _checked(url)
         return
     server = EmbeddedServer(home / "postgres")
@@ -136,7 +136,7 @@ async def open_pool(conninfo: str, *, min_size: int = 2, max_size: int = 20) -> 
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """A pipeline warns that it was aborted after the error that aborted it; every refused write would do that."""
+    """A pipeline warns of its abortion beside the error that caused it; each refused write would do so."""
     return not record.getMessage().endswith("pipeline aborted")
 
 
