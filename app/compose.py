@@ -48,7 +48,9 @@ class App:
 async def compose(settings: Settings, *, work: bool = True, embed: bool = True) -> AsyncIterator[App]:
     """Open everything. `work`: this process takes runs from the queue. `embed`: it makes vectors in the background."""
     if not _msgpack.STRICT_MSGPACK_ENABLED:
-        raise RuntimeError("LANGGRAPH_STRICT_MSGPACK was not set before LangGraph was imported; start through `sextant`")
+        raise RuntimeError(
+            "LANGGRAPH_STRICT_MSGPACK was not set before LangGraph was imported; start through `sextant`"
+        )
     started_at = time.monotonic()
     async with AsyncExitStack() as stack:
         url = settings.database_url.get_secret_value() if settings.database_url else None
@@ -108,12 +110,13 @@ async def _keep_indexed(app: App) -> None:
 
 
 def discover_activities() -> dict[str, Activity]:
-    """Every graph in `graphs/`, compiled without a checkpointer, with its shape and examples."""
+    """Every graph in `graphs/`, with its shape and examples."""
     found = {}
     for name, module in graphs.discover().items():
-        compiled = module.build().compile(name=name)
+        builder = module.build()
         description = (module.__doc__ or name).strip().splitlines()[0]
-        found[name] = Activity(name, description, compiled, read_shape(compiled), getattr(module, "EXAMPLES", {}))
+        shape = read_shape(builder.compile(name=name))
+        found[name] = Activity(name, description, builder, shape, getattr(module, "EXAMPLES", {}))
     return found
 
 
@@ -148,5 +151,3 @@ def embedder(settings: Settings) -> Embedder:
         key = settings.model_key.get_secret_value() if settings.model_key else None
         return HttpEmbedder(settings.embed_url, settings.embed_model or settings.model, api_key=key)
     return OnnxEmbedder()
-
-

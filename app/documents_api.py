@@ -127,7 +127,9 @@ async def _kept(file: UploadFile | Uploaded, folder: Path, max_mb: int) -> Uploa
     return Upload(file.filename or "unnamed", path)
 
 
-async def _ingest(sextant: App, ingest: Ingest, uploads: list[Upload], folder: tempfile.TemporaryDirectory[str]) -> None:
+async def _ingest(
+    sextant: App, ingest: Ingest, uploads: list[Upload], folder: tempfile.TemporaryDirectory[str]
+) -> None:
     def note(progress: IngestProgress) -> None:
         failed = [{"name": it.name, "reason": it.reason, "fix": it.fix} for it in progress.failed]
         ingest.progress = {

@@ -21,7 +21,7 @@ its own.
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -226,6 +226,14 @@ class Translator(AsyncCallbackHandler):
     async def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         if call := self._calls.pop(run_id, None):
             self._event("tool.finished", call.span, call.parent, ok=False, text=_sentence(error), sources=[])
+
+    def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Having this and its twin makes LangChain stream whatever model a node calls, so tokens arrive for all."""
+        return output
+
+    def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+        """See `tap_output_aiter`."""
+        return output
 
     def _open(self, run_id: UUID, metadata: Mapping[str, Any]) -> "_Call":
         parent = owner_of(str(metadata.get("langgraph_checkpoint_ns") or ROOT))

@@ -1,7 +1,7 @@
 """The append-only log of what runs do: written in small batches by the one worker of a run, followed by anybody.
 
-A run's rows are numbered 1..n without gaps. A batch is one transaction that starts with the run's fence, so a worker that
-lost its run can add nothing. Followers are woken by NOTIFY and read rows; the notification itself carries no news.
+A run's rows are numbered 1..n without gaps. A batch is one transaction that starts with the run's fence, so a worker
+that lost its run can add nothing. Followers are woken by NOTIFY and read rows; the notification itself carries no news.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -32,6 +32,10 @@ RETRY_S = (0.1, 0.5, 1.0, 2.0, 4.0)
 _INSERT = (
     "insert into run_events (run_id, seq, at, type, span_id, parent_id, attempt, data) "
     "values (%s, %s, to_timestamp(%s), %s, %s, %s, %s, %s)"
+)
+_FINISH = (
+    "with done as (update runs set status = %s, output = %s, error = %s, finished_at = now() where run_id = %s "
+    "returning thread_id) update threads set updated_at = now() from done where threads.thread_id = done.thread_id"
 )
 _SELECT = (
     "select seq, extract(epoch from run_events.at)::float8 as at, type, span_id, parent_id, attempt, data "
@@ -68,6 +72,21 @@ class Recorder:
         self._waiting.append(event)
         self._news.set()
 
+    async def finish(self, event: RunEvent, status: str, output: Jsonb, error: Jsonb) -> None:
+        """Store everything waiting, then the terminal event and the run's result in one transaction.
+
+        Raises StaleWriter when another worker has the run. So no reader ever sees a result without its end.
+        """
+        self._closing = True
+        self._news.set()
+        if self._task:
+            await self._task
+        batch = [*joined(self._waiting), event]
+        self._waiting = []
+        await self._store(batch, (status, output, error, self._run_id))
+        if self.lost.is_set():
+            raise StaleWriter(f"run {self._run_id} belongs to another worker")
+
     async def _run(self) -> None:
         while not (self._closing and not self._waiting) and not self.lost.is_set():
             await self._news.wait()
@@ -78,11 +97,11 @@ class Recorder:
             if batch:
                 await self._store(batch)
 
-    async def _store(self, batch: list[RunEvent]) -> None:
+    async def _store(self, batch: list[RunEvent], result: tuple[Any, ...] | None = None) -> None:
         numbered = [replace(event, seq=self._seq + at) for at, event in enumerate(batch, 1)]
         for pause_s in (*RETRY_S, None):
             try:
-                await self._insert(numbered)
+                await self._insert(numbered, result)
                 self._seq = numbered[-1].seq
                 return
             except StaleWriter:
@@ -98,7 +117,7 @@ class Recorder:
                 log.warning("run %s: events wait for the database: %s", self._run_id, error)
                 await asyncio.sleep(pause_s)
 
-    async def _insert(self, events: list[RunEvent]) -> None:
+    async def _insert(self, events: list[RunEvent], result: tuple[Any, ...] | None) -> None:
         rows = [
             (self._run_id, it.seq, it.at, it.type, it.span_id, it.parent_id, it.attempt, Jsonb(dict(it.data)))
             for it in events
@@ -107,6 +126,8 @@ class Recorder:
             async with self._pool.connection() as connection, connection.transaction(), connection.pipeline():
                 await connection.execute("select fence(%s, %s)", (self._run_id, self._epoch))
                 await connection.cursor().executemany(_INSERT, rows)
+                if result:
+                    await connection.execute(_FINISH, result)
                 await connection.execute("select pg_notify(%s, %s)", (CHANNEL, self._run_id))
         except psycopg.DatabaseError as error:
             if error.sqlstate == STALE_WRITER:

@@ -296,6 +296,8 @@ def status_line(view: RunView, now: float) -> JSON:
     if not active:
         return {"lead": "Starting.", "rest": ""}
     lane = active[-1]
+    if len(view.drawn_lanes()) == 1 and lane.activity not in ("", "started"):
+        return {"lead": f"{lane.activity[0].upper()}{lane.activity[1:]}.", "rest": ""}
     words = f"{lane.activity[0].upper()}{lane.activity[1:]}." if lane.activity not in ("", "started") else ""
     parts = f"{done} of {_count(len(team), 'sub-task')} done. " if team else ""
     return {"lead": f"{lane.title}.", "rest": parts + words}

@@ -16,16 +16,17 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
-import psycopg
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.errors import GraphRecursionError
+from langgraph.graph import StateGraph
 from psycopg.types.json import Jsonb
 
+from agents.agent import discover_agents
 from agents.context import Context
 from agents.errors import RunError
 from app.events import ROOT, RunEvent, Translator, json_safe
 from app.journal import Journal, Recorder
-from app.postgres import STALE_WRITER, Pool, StaleWriter, checkpointer
+from app.postgres import Pool, StaleWriter, checkpointer
 from app.projection import RunView, cited_keys
 from app.queue import RunQueue
 from app.shapes import Shape
@@ -59,11 +60,11 @@ class NotFound(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A graph that can be run: compiled without a checkpointer, each run gets its own."""
+    """A graph that can be run. Compiled for each run (3 ms), because each run has a checkpointer of its own."""
 
     name: str
     description: str
-    graph: Any
+    builder: StateGraph[Any, Any, Any, Any]
     shape: Shape
     examples: Mapping[str, str]
 
@@ -114,6 +115,9 @@ class Runs:
         self._pool, self.journal, self.activities, self._context = pool, journal, activities, context
         self._max_question_chars, self._model_name = max_question_chars, model_name
         self.queue = RunQueue(self.execute)
+        # strict deserialisation knows the types of a graph's own state, not those of the agents inside it
+        outputs = (agent.output for agent in discover_agents().values() if agent.output)
+        self._agent_outputs = {(output.__module__, output.__name__) for output in outputs}
         self._worker = f"worker-{uuid4().hex[:8]}"
 
     # -- threads -----------------------------------------------------------------------------------------------------
@@ -232,10 +236,9 @@ class Runs:
         return await self.run(run_id, owner)
 
     async def _log_cancelled(self, run_id: str) -> None:
+        error = {"kind": "cancelled", "message": "Stopped before it began.", "fix": "Ask again."}
         async with Recorder(self._pool, run_id, 0, 0) as recorder:
-            recorder.emit(
-                _root("run.cancelled", error={"kind": "cancelled", "message": "Stopped before it began.", "fix": ""})
-            )
+            await recorder.finish(_root("run.cancelled", error=error), "cancelled", _json(None), _json(error))
 
     # -- the worker's side -------------------------------------------------------------------------------------------
 
@@ -275,25 +278,29 @@ class Runs:
                 raise RunError(run["graph"], "no graph of this name is installed", "choose another graph")
             answer = await self._stream(run, activity, question, emit)
             output = _output(answer, view)
-            await self._finish(run, "succeeded", output=output)
-            emit(_root("run.finished", answer=output["answer"], missing=output["missing"]))
+            end = _root("run.finished", answer=output["answer"], missing=output["missing"])
+            await recorder.finish(end, "succeeded", _json(output), _json(None))
         except StaleWriter:
             raise
         except asyncio.CancelledError:
-            error = {"kind": "cancelled", "message": "Stopped.", "fix": "Ask again to continue the conversation."}
-            await self._finish(run, "cancelled", error=error, output=_output("", view))
-            emit(_root("run.cancelled", answer=view.answer, error=error))
+            error = {"kind": "cancelled", "message": "Stopped.", "fix": "Ask again to go on with the conversation."}
+            await self._give_up("cancelled", error, view, recorder)
             raise
         except Exception as failure:
             error = described(failure)
             if error["kind"] == "internal":
                 log.exception("run %s failed", run["run_id"])
-            await self._finish(run, "failed", error=error, output=_output("", view))
-            emit(_root("run.failed", answer=view.answer, error=error))
+            await self._give_up("failed", error, view, recorder)
+
+    async def _give_up(self, status: str, error: Row, view: RunView, recorder: Recorder) -> None:
+        """End a run without an answer of its own; what it had found is kept."""
+        end = _root(f"run.{status}", answer=view.answer, error=error)
+        await recorder.finish(end, status, _json(_output("", view)), _json(error))
 
     async def _stream(self, run: Row, activity: Activity, question: str, emit: Any) -> str:
         translator = Translator(emit)
-        graph = activity.graph.copy({"checkpointer": checkpointer(self._pool, run["run_id"], run["epoch"])})
+        saver = checkpointer(self._pool, run["run_id"], run["epoch"]).with_allowlist(self._agent_outputs)
+        graph = activity.builder.compile(checkpointer=saver, name=activity.name)
         config = {
             "configurable": {"thread_id": run["thread_id"]},
             "metadata": {"sextant_run": run["run_id"]},
@@ -320,23 +327,6 @@ class Runs:
         if state.next and (state.metadata or {}).get("sextant_run") == run["run_id"]:
             return None
         return {"messages": [HumanMessage(question, id=run["run_id"])]}
-
-    async def _finish(self, run: Row, status: str, *, output: Row | None = None, error: Row | None = None) -> None:
-        """Write the result, if this claim still owns the run. Raises StaleWriter."""
-        try:
-            async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute("select fence(%s, %s)", (run["run_id"], run["epoch"]))
-                await connection.execute(
-                    "update runs set status = %s, output = %s, error = %s, finished_at = now() where run_id = %s",
-                    (status, Jsonb(json_safe(output)), Jsonb(json_safe(error)), run["run_id"]),
-                )
-                await connection.execute(
-                    "update threads set updated_at = now() where thread_id = %s", (run["thread_id"],)
-                )
-        except psycopg.DatabaseError as failure:
-            if failure.sqlstate == STALE_WRITER:
-                raise StaleWriter(run["run_id"]) from failure
-            raise
 
     # -- small ones --------------------------------------------------------------------------------------------------
 
@@ -429,6 +419,10 @@ def _answer_in(values: Mapping[str, Any]) -> str:
 
 def _root(type_: str, **data: Any) -> RunEvent:
     return RunEvent(type_, ROOT, None, json_safe(data), time.time())
+
+
+def _json(value: Any) -> Jsonb:
+    return Jsonb(json_safe(value))
 
 
 def _with_question(row: Row) -> Row:

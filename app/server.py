@@ -124,7 +124,9 @@ def _errors(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return error_response(422, "invalid", f"{field}: {first['msg']}", field=field, fix="see /api/docs for the shape")
+        return error_response(
+            422, "invalid", f"{field}: {first['msg']}", field=field, fix="see /api/docs for the shape"
+        )
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:
@@ -229,7 +231,9 @@ def _threads(app: FastAPI, get_app: GetApp) -> None:
         return {"runs": [public(run) for run in await get_app().runs.runs(thread_id)]}
 
     @app.post("/threads/{thread_id}/runs")
-    async def start(thread_id: str, body: RunBody, idempotency_key: str | None = Header(default=None)) -> dict[str, Any]:
+    async def start(
+        thread_id: str, body: RunBody, idempotency_key: str | None = Header(default=None)
+    ) -> dict[str, Any]:
         """Admit a run. The same `Idempotency-Key` with the same body returns the same run."""
         question = body.input.messages[-1].content
         run = await get_app().runs.start(thread_id, body.assistant_id, question, idempotency_key=idempotency_key)
@@ -238,7 +242,18 @@ def _threads(app: FastAPI, get_app: GetApp) -> None:
 
 def public(run: Mapping[str, Any]) -> dict[str, Any]:
     """A run's row as strangers see it."""
-    names = ("run_id", "thread_id", "graph", "status", "question", "output", "error", "created_at", "started_at", "finished_at")
+    names = (
+        "run_id",
+        "thread_id",
+        "graph",
+        "status",
+        "question",
+        "output",
+        "error",
+        "created_at",
+        "started_at",
+        "finished_at",
+    )
     return {name: run[name] for name in names}
 
 

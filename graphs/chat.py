@@ -28,7 +28,7 @@ def build() -> StateGraph[ChatState, Context]:
     """START -> answer -> END; the loop is inside `answer`."""
     return (
         StateGraph(ChatState, context_schema=Context)
-        .add_node(answer, metadata=as_node("Answer", speaks=True, agent="assistant"))
+        .add_node(answer, metadata=as_node("Assistant", speaks=True, agent="assistant"))
         .add_edge(START, "answer")
         .add_edge("answer", END)
     )

@@ -52,7 +52,7 @@ def as_passages(hits: Sequence[Hit]) -> str:
 
 
 @tool(response_format="content_and_artifact")
-async def search_documents(query: str, runtime: ToolRuntime[Context, Any]) -> tuple[str, dict[str, Any]]:
+async def search_documents(query: str, runtime: ToolRuntime[Any, Any]) -> tuple[str, dict[str, Any]]:
     """Search the user's documents and return the best passages, each under a key in square brackets.
 
     Use it for every question of fact. Cite a passage by its key, like [3f9a1c]. Do not use it for arithmetic.
@@ -64,7 +64,9 @@ async def search_documents(query: str, runtime: ToolRuntime[Context, Any]) -> tu
         raise ToolException("query is empty; give a few content words")
     if len(query) > MAX_QUERY_CHARS:
         raise ToolException(f"query: {len(query)} characters of {MAX_QUERY_CHARS}; use the content words only")
-    hits = await runtime.context.corpus.search(query, PASSAGES)
+    # not ToolRuntime[Context, ...]: pydantic would validate, and so copy, the whole context at every call
+    context: Context = runtime.context
+    hits = await context.corpus.search(query, PASSAGES)
     if not hits:
         return f"No passage matches {query!r}.", {"sources": []}
     return as_passages(hits), {"sources": [_as_source(hit) for hit in hits]}
