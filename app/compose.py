@@ -1,4 +1,4 @@
-"""Composition root: Settings -> App. Only this module constructs; everything else receives, and what opens here closes here."""
+"""Composition root: Settings -> App. Only this module constructs; what opens here closes here."""
 
 import asyncio
 import logging
@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.checkpoint.serde import _msgpack
+from retrieval.corpus import Corpus
+from retrieval.ingest import ingest_bundled
 
-import graphs
 from agents.agent import assemble, discover_agents
 from agents.context import Context, Limits
+from app.activities import Activity, discover_activities
 from app.demo_process import demo_model
 from app.journal import Journal
 from app.models import Deadlines, Endpoint, Models
 from app.postgres import Pool, database, migrate, open_pool
-from app.runs import Activity, Runs
+from app.runs import Runs
 from app.settings import Settings
-from app.shapes import read_shape
-from retrieval.corpus import Corpus
+from app.work import Worker
 from retrieval.embed import Embedder, HttpEmbedder, OnnxEmbedder
-from retrieval.ingest import ingest_bundled
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +66,14 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         activities = discover_activities()
         limits = Limits(settings.max_steps, settings.max_parallel, subtask_timeout_s=settings.subtask_timeout_s)
         context = Context(models, assemble(discover_agents(), models, limits), corpus, limits)
-        runs = Runs(
-            pool, journal, activities, context,
-            max_question_chars=settings.max_question_chars, model_name=settings.model,
-        )  # fmt: skip
-        await runs.queue.open(pool)
+        worker = Worker(pool, journal, activities, context, model_name=settings.model)
+        await worker.queue.open(pool)
+        runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
         app = App(settings, pool, journal, models, corpus, runs, activities)
         if embed:
             await _background(stack, _keep_indexed(app), "indexing")
         if work:
-            await _background(stack, runs.queue.work(settings.worker_concurrency), "worker")
+            await stack.enter_async_context(worker.working(settings.worker_concurrency))
         app.started_in_s = time.monotonic() - started_at
         yield app
 
@@ -107,17 +105,6 @@ async def _keep_indexed(app: App) -> None:
         with suppress(TimeoutError):
             # another process may have added text
             await asyncio.wait_for(app.new_vectors.wait(), 30)
-
-
-def discover_activities() -> dict[str, Activity]:
-    """Every graph in `graphs/`, with its shape and examples."""
-    found = {}
-    for name, module in graphs.discover().items():
-        builder = module.build()
-        description = (module.__doc__ or name).strip().splitlines()[0]
-        shape = read_shape(builder.compile(name=name))
-        found[name] = Activity(name, description, builder, shape, getattr(module, "EXAMPLES", {}))
-    return found
 
 
 def endpoints(settings: Settings, model_url: str) -> dict[str, Endpoint]:

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request, UploadFile
 from fastapi.responses import FileResponse, Response
 from starlette.datastructures import UploadFile as Uploaded
 
+from app.borders import NotFound, Rejected
 from app.compose import App
-from app.runs import NotFound, Rejected
 from retrieval.documents import CorpusError, IngestProgress, Upload
 
 MAX_FILES = 200
@@ -113,7 +113,7 @@ def _uploads(sextant: App) -> Path:
 
 
 async def _kept(file: UploadFile | Uploaded, folder: Path, max_mb: int) -> Upload:
-    """Copy an upload to a name of ours, stopping at the limit; the sender's name is only shown, never used as a path."""
+    """Copy an upload to a name of ours, stopping at the limit; the sender's name is shown, never used as a path."""
     path, size = folder / uuid4().hex, 0
     with path.open("wb") as out:
         while piece := await file.read(COPY_BYTES):

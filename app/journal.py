@@ -25,7 +25,7 @@ CHANNEL = "sextant_events"
 FLUSH_S = 0.05
 """Pause that lets tokens gather: a row for 50 ms of a span instead of one for each token."""
 READ_ROWS = 1_000
-IDLE_S = 15.0
+IDLE_S = 3.0
 """A follower looks at the rows at least this often, in case a notification was lost with its connection."""
 RETRY_S = (0.1, 0.5, 1.0, 2.0, 4.0)
 
@@ -77,13 +77,19 @@ class Recorder:
 
         Raises StaleWriter when another worker has the run. So no reader ever sees a result without its end.
         """
+        await self.flush()
+        await self._store([event], (status, output, error, self._run_id))
+        self._refuse_if_lost()
+
+    async def flush(self) -> None:
+        """Store everything waiting and take no more. Raises StaleWriter when another worker has the run."""
         self._closing = True
         self._news.set()
         if self._task:
             await self._task
-        batch = [*joined(self._waiting), event]
-        self._waiting = []
-        await self._store(batch, (status, output, error, self._run_id))
+        self._refuse_if_lost()
+
+    def _refuse_if_lost(self) -> None:
         if self.lost.is_set():
             raise StaleWriter(f"run {self._run_id} belongs to another worker")
 

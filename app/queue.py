@@ -1,14 +1,20 @@
 """The queue that carries runs: procrastinate, in the same Postgres, so a run and its job are admitted together.
 
-Only the job's id travels; everything about a run is in its row. Jobs of one thread share a lock, which keeps their order.
+Only the run's id travels; everything about a run is in its row. Jobs of one thread share a lock, which keeps their
+order. The lock is no fence: a worker that was paused and comes back would end the job that another one is carrying. So
+ending a job checks who has it, and the truth about a run is its epoch.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import procrastinate
 from procrastinate import JobContext, PsycopgConnector
+from procrastinate.job_context import AbortReason
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
 
 from app.postgres import Pool
 
@@ -17,11 +23,32 @@ log = logging.getLogger(__name__)
 TASK = "sextant.run"
 QUEUE = "runs"
 HEARTBEAT_S = 2.0
+STALLED_S = 8.0
 POLL_S = 5.0
 GRACE_S = 5.0
+"""Time that runs get to come to a super-step's end when their worker stops; after it they are cut and handed back."""
 RESTART_S = 1.0
 
-Execute = Callable[[str], Awaitable[None]]
+Stopped = Callable[[], bool]
+"""True when a person asked for the cancellation, False when the worker is going down."""
+Execute = Callable[[str, Stopped], Awaitable[None]]
+
+
+class OwnedJobs(JobManager):
+    """Ends a job only for the worker that has it."""
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        """End `job` unless it was taken from this worker in the meantime."""
+        owned = await self.connector.execute_query_one_async(
+            "select count(*) as n from procrastinate_jobs where id = %(id)s and status = 'doing' "
+            "and worker_id is not distinct from %(worker)s",
+            id=job.id,
+            worker=job.worker_id,
+        )
+        if not owned["n"]:
+            log.warning("job %s belongs to another worker now; leaving it alone", job.id)
+            return
+        await super().finish_job(job, status, delete_job)
 
 
 class RunQueue:
@@ -29,12 +56,12 @@ class RunQueue:
 
     def __init__(self, execute: Execute) -> None:
         self.app = procrastinate.App(connector=PsycopgConnector())
+        self.app.job_manager = OwnedJobs(self.app.connector)
         self.ready = False
         """True while a worker of this process is taking jobs."""
-        self._stopping = False
 
         async def run(context: JobContext, run_id: str) -> None:
-            await execute(run_id)
+            await execute(run_id, lambda: context.abort_reason() is AbortReason.USER_REQUEST)
 
         self._task = self.app.task(name=TASK, queue=QUEUE, pass_context=True)(run)
 
@@ -42,16 +69,29 @@ class RunQueue:
         """Use `pool`, which stays its owner's."""
         await self.app.open_async(pool)
 
-    async def defer(self, connection: object, run_id: str, thread_id: str) -> int:
-        """Queue a run inside the caller's transaction. Runs of a thread start one after the other."""
-        return await self._task.configure(lock=thread_id, connection=connection).defer_async(run_id=run_id)
+    async def defer(self, connection: object, run_id: str, thread_id: str, *, after_s: float = 0) -> int:
+        """Queue a run inside the caller's transaction; the job's id. Runs of a thread start one after the other."""
+        at = datetime.now(UTC) + timedelta(seconds=after_s) if after_s else None
+        task = self._task.configure(lock=thread_id, connection=connection, schedule_at=at)
+        return await task.defer_async(run_id=run_id)
 
     async def abort(self, job_id: int) -> None:
         """Cancel a queued job, or raise CancelledError inside a running one, in whichever process it runs."""
         await self.app.job_manager.cancel_job_by_id_async(job_id, abort=True)
 
+    async def take_back(self) -> int:
+        """Queue again what workers held that show no sign of life; how many."""
+        jobs = list(await self.app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=STALLED_S))
+        for job in jobs:
+            try:
+                await self.app.job_manager.retry_job(job)
+            except procrastinate.exceptions.ConnectorException as error:
+                log.info("job %s was taken back by another worker: %s", job.id, error)
+        await self.app.job_manager.prune_stalled_workers(STALLED_S)
+        return len(jobs)
+
     async def work(self, concurrency: int) -> None:
-        """Take jobs until cancelled. A worker that died of a lost database is started again."""
+        """Take jobs until cancelled, then give the running ones `GRACE_S`. A worker that lost its database restarts."""
         while True:
             self.ready = True
             try:
@@ -60,6 +100,7 @@ class RunQueue:
                     concurrency=concurrency,
                     install_signal_handlers=False,
                     update_heartbeat_interval=HEARTBEAT_S,
+                    stalled_worker_timeout=STALLED_S,
                     fetch_job_polling_interval=POLL_S,
                     abort_job_polling_interval=POLL_S,
                     shutdown_graceful_timeout=GRACE_S,

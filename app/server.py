@@ -1,7 +1,7 @@
 """HTTP in, JSON and event streams out: the one API that the page, the terminal and anybody's program speak.
 
-Every error has one shape: `{"error": {code, message, field, limit, actual, fix}}`. Nothing here outlives a request but the
-event streams, which end with `bye` when the server goes down, so that it can.
+Every error has one shape: `{"error": {code, message, field, limit, actual, fix}}`. Nothing here outlives a request but
+the event streams, which end with `bye` when the server goes down, so that it can.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from psycopg_pool import PoolTimeout
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from app.borders import NotFound, Rejected
 from app.compose import App
 from app.documents_api import documents_router
 from app.live import LiveView, drawn
-from app.runs import NotFound, Rejected
 from app.shapes import Shape, draw
 
 log = logging.getLogger(__name__)
@@ -101,9 +101,13 @@ class BodyLimit:
             length = headers.get(b"content-length", b"0")
             if not length.isdigit() or int(length) > MAX_BODY_BYTES:
                 refusal = error_response(
-                    413, "body_too_large", f"body: {length.decode('ascii', 'replace')} bytes of at most {MAX_BODY_BYTES:,}",
-                    field="body", limit=MAX_BODY_BYTES, fix="upload long text as a document",
-                )  # fmt: skip
+                    413,
+                    "body_too_large",
+                    f"body: {length.decode('ascii', 'replace')} bytes of at most {MAX_BODY_BYTES:,}",
+                    field="body",
+                    limit=MAX_BODY_BYTES,
+                    fix="upload long text as a document",
+                )
                 await refusal(scope, receive, send)
                 return
         await self.app(scope, receive, send)
@@ -155,33 +159,41 @@ def _health(app: FastAPI, get_app: GetApp) -> None:
     @app.get("/info")
     async def info() -> dict[str, Any]:
         """What is installed, how it is doing, and what to try."""
-        sextant = get_app()
-        settings, stats = sextant.settings, sextant.corpus.stats()
-        database = await _database_answers(sextant)
-        return {
-            "version": version("sextant"),
-            "demo": settings.demo,
-            "models": {role: sextant.models.endpoint(role).model for role in ("large", "small")} | {"embed": stats.embedder},
-            "graphs": [
-                {"name": it.name, "title": it.name.capitalize(), "description": it.description, "shape": drawn(draw(*_sketch(it.shape)))}
-                for it in sextant.activities.values()
-            ],
-            "examples": [
-                {"graph": it.name, "question": question, "note": note}
-                for it in sorted(sextant.activities.values(), key=lambda it: it.name, reverse=True)
-                for question, note in it.examples.items()
-            ],
-            "index": {
-                "documents": stats.documents, "chunks": stats.chunks, "embedded": stats.embedded, "pending": stats.pending,
-            },
-            "health": [
-                {"name": "Model", "ok": True, "text": "Demo model ready" if settings.demo else f"{settings.model} set"},
-                {"name": "Index", "ok": stats.chunks > 0, "text": f"{stats.documents} documents, {stats.chunks} passages"},
-                {"name": "Database", "ok": database, "text": "Database ready" if database else "Database does not answer"},
-            ],
-            "limits": {"max_upload_mb": settings.max_upload_mb, "max_question_chars": settings.max_question_chars},
-            "started_in_s": round(sextant.started_in_s, 1),
-        }  # fmt: skip
+        return await described_installation(get_app())
+
+
+async def described_installation(sextant: App) -> dict[str, Any]:
+    """Everything that a front page says about this installation."""
+    settings, stats, activities = sextant.settings, sextant.corpus.stats(), sextant.activities.values()
+    database = await _database_answers(sextant)
+    model = "Demo model ready" if settings.demo else f"{settings.model} set"
+    return {
+        "version": version("sextant"),
+        "demo": settings.demo,
+        "models": {"large": settings.model, "small": settings.small_model or settings.model, "embed": stats.embedder},
+        "graphs": [
+            {
+                "name": it.name,
+                "title": it.name.capitalize(),
+                "description": it.description,
+                "shape": drawn(draw(*_sketch(it.shape))),
+            }
+            for it in activities
+        ],
+        "examples": [
+            {"graph": it.name, "question": question, "note": note}
+            for it in sorted(activities, key=lambda it: it.name, reverse=True)
+            for question, note in it.examples.items()
+        ],
+        "index": {name: getattr(stats, name) for name in ("documents", "chunks", "embedded", "pending")},
+        "health": [
+            {"name": "Model", "ok": True, "text": model},
+            {"name": "Index", "ok": stats.chunks > 0, "text": f"{stats.documents} documents, {stats.chunks} passages"},
+            {"name": "Database", "ok": database, "text": "Database ready" if database else "Database does not answer"},
+        ],
+        "limits": {"max_upload_mb": settings.max_upload_mb, "max_question_chars": settings.max_question_chars},
+        "started_in_s": round(sextant.started_in_s, 1),
+    }
 
 
 def _sketch(shape: Shape) -> tuple[Shape, list[dict[str, Any]]]:

@@ -1,0 +1,71 @@
+"""What a run comes to: its answer with numbered sources, what is missing, or an error for a person to read. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage
+from langgraph.errors import GraphRecursionError
+
+from agents.errors import RunError
+from app.projection import RunView, cited_keys
+
+SUPERSTEPS = 200
+"""Root super-steps of one run; agents bound themselves, so only a graph that loops for ever meets this."""
+
+
+def described(failure: BaseException) -> dict[str, str]:
+    """An error for a person: what, and what to do. Never a traceback."""
+    if isinstance(failure, RunError):
+        return {
+            "kind": type(failure).__name__,
+            "message": f"{failure.thing}: {failure.problem}",
+            "fix": failure.next_move,
+        }
+    if isinstance(failure, GraphRecursionError):
+        message = f"The graph took more than {SUPERSTEPS} steps without coming to an end."
+        return {
+            "kind": "BudgetExceeded",
+            "message": message,
+            "fix": "Ask something narrower, or bound the graph's loop.",
+        }
+    message = f"Something unforeseen happened: {type(failure).__name__}: {failure}"[:500]
+    return {"kind": "internal", "message": message, "fix": "Try again; the server's log has the details."}
+
+
+def numbered(text: str, numbers: Mapping[str, int]) -> str:
+    """`[3f9a1c]` -> `[1]`; a key that no search returned was invented, and disappears."""
+
+    def replaced(match: re.Match[str]) -> str:
+        keys = cited_keys(match[0])
+        if not keys:
+            return match[0]
+        return "".join(f"[{numbers[key]}]" for key in keys if key in numbers)
+
+    return re.sub(r"\[[^\[\]]{1,80}\]", replaced, text)
+
+
+def output_of(answer: str, view: RunView) -> dict[str, Any]:
+    """What a run leaves behind: the answer as written, the answer as read, its sources, what is missing."""
+    answer = answer or view.answer
+    view.answer = answer
+    numbers = view.numbers()
+    cited = [key for key in cited_keys(answer) if key in view.sources]
+    missing = [
+        {"title": lane.title, "reason": lane.reason or lane.state.replace("_", " ")}
+        for lane in view.team()
+        if lane.state not in ("done", "cached")
+    ]
+    meters = {name: getattr(view.meters, name) for name in view.meters.__slots__}
+    return {
+        "answer": answer,
+        "text": numbered(answer, numbers),
+        "sources": [{"n": numbers[key], **view.sources[key]} for key in cited],
+        "missing": missing,
+        "meters": meters,
+    }
+
+
+def answer_in(values: Mapping[str, Any]) -> str:
+    messages: Sequence[Any] = values.get("messages", ())
+    return str(messages[-1].text) if messages and isinstance(messages[-1], AIMessage) else ""
