@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from app.postgres import Pool, database, migrate, open_pool
 from app.runs import Runs
 from app.settings import Settings
 from app.work import Worker
-from retrieval.embed import Embedder, HttpEmbedder, OnnxEmbedder
+from retrieval.embed import Embedder, EmbedderUnavailable, HttpEmbedder, OnnxEmbedder
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +58,12 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         pool = await open_pool(conninfo, max_size=settings.worker_concurrency + 8)
         stack.push_async_callback(pool.close)
         await migrate(pool)
-        model_url = settings.model_url or await stack.enter_async_context(demo_model())
+        model_url = settings.model_url
+        if model_url is None:
+            model_url = await stack.enter_async_context(demo_model())
         models = Models(endpoints(settings, model_url), deadlines(settings))
         stack.push_async_callback(models.aclose)
-        corpus = await stack.enter_async_context(await Corpus.open(settings.home / "index", embedder(settings)))
+        corpus = await stack.enter_async_context(await Corpus.open(settings.home / "index", await embedder(settings)))
         journal = await stack.enter_async_context(Journal(pool, conninfo).listening())
         activities = discover_activities()
         limits = Limits(settings.max_steps, settings.max_parallel, subtask_timeout_s=settings.subtask_timeout_s)
@@ -78,21 +80,20 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         yield app
 
 
-async def _background(stack: AsyncExitStack, work: Any, name: str) -> None:
+async def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
     """Run `work` for as long as the stack lasts; end it before what was opened earlier is closed."""
     task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_report)
 
     async def stop() -> None:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
 
-    task.add_done_callback(lambda done: done.cancelled() or _report(done))
     stack.push_async_callback(stop)
 
 
-def _report(done: asyncio.Task[Any]) -> None:
-    if error := done.exception():
+def _report(done: asyncio.Task[None]) -> None:
+    if not done.cancelled() and (error := done.exception()):
         log.error("%s stopped: %s", done.get_name(), error, exc_info=error)
 
 
@@ -132,9 +133,13 @@ def deadlines(settings: Settings) -> Deadlines:
     )
 
 
-def embedder(settings: Settings) -> Embedder:
-    """The configured endpoint, or the built-in MiniLM."""
+async def embedder(settings: Settings) -> Embedder | None:
+    """The configured endpoint, or the built-in MiniLM; None, and search by words alone, when its files are damaged."""
     if settings.embed_url:
-        key = settings.model_key.get_secret_value() if settings.model_key else None
+        key = settings.model_key.get_secret_value() if settings.model_key else ""
         return HttpEmbedder(settings.embed_url, settings.embed_model or settings.model, api_key=key)
-    return OnnxEmbedder()
+    try:
+        return await OnnxEmbedder.load()
+    except EmbedderUnavailable as error:
+        log.error("no vectors, search uses words alone: %s", error)
+        return None

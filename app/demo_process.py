@@ -26,8 +26,8 @@ async def demo_model(arguments: Sequence[str] = ()) -> AsyncIterator[str]:
             url = orjson.loads(line)["url"]
         except (TimeoutError, orjson.JSONDecodeError, KeyError) as error:
             raise RuntimeError(
-                f"the demo model did not start within {START_TIMEOUT_S} s; set SEXTANT_MODEL_URL to a model of your own, "
-                "or run `python -m app.demo_model` to see why"
+                f"the demo model did not start within {START_TIMEOUT_S} s; set SEXTANT_MODEL_URL to a model of your "
+                "own, or run `python -m app.demo_model` to see why"
             ) from error
         yield url
     finally:

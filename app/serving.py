@@ -1,7 +1,7 @@
 """One process for the laptop: page, API and worker in one ASGI server of our own.
 
-Ours, because a stock server waits for open event streams before it stops, and the lifespan ends only after that. Here the
-signal first ends the streams (each says `bye`, the page reconnects later), then everything else.
+Ours, because a stock server waits for open event streams before it stops, and the lifespan ends only after that. Here
+the signal first ends the streams (each says `bye`, the page reconnects later), then everything else.
 """
 
 import logging
