@@ -1,0 +1,97 @@
+"""The API as the page's scripts call it: short, synchronous, and every failure one sentence with a next move."""
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import httpx
+
+Json = dict[str, Any]
+UploadPart = tuple[str, bytes, str]
+"""Name, content, media type."""
+
+
+class ApiProblem(Exception):
+    """What went wrong, for a person: `str()` is the sentence, `fix` the next move."""
+
+    def __init__(self, message: str, fix: str = "", status: int = 0) -> None:
+        super().__init__(message)
+        self.fix = fix
+        self.status = status
+
+
+class Api:
+    """One method per route. Holds one connection pool; safe to share between script threads."""
+
+    def __init__(self, base_url: str, transport: httpx.BaseTransport | None = None) -> None:
+        self._http = httpx.Client(base_url=base_url, timeout=httpx.Timeout(10, write=60), transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._http.close()
+
+    def info(self) -> Json:
+        return self._json("GET", "info")
+
+    def threads(self) -> list[Json]:
+        return list(self._json("GET", "threads")["threads"])
+
+    def create_thread(self, graph: str) -> str:
+        return str(self._json("POST", "threads", json={"graph": graph})["thread_id"])
+
+    def rename_thread(self, thread_id: str, title: str) -> None:
+        self._json("PATCH", f"threads/{thread_id}", json={"title": title})
+
+    def delete_thread(self, thread_id: str) -> None:
+        self._json("DELETE", f"threads/{thread_id}")
+
+    def start_run(self, thread_id: str, graph: str, question: str) -> Json:
+        """Send once: the key makes a repeat of this very request harmless."""
+        body = {"assistant_id": graph, "input": {"messages": [{"role": "user", "content": question}]}}
+        return self._json("POST", f"threads/{thread_id}/runs", json=body, headers={"Idempotency-Key": uuid4().hex})
+
+    def runs(self, thread_id: str) -> list[Json]:
+        return list(self._json("GET", f"threads/{thread_id}/runs")["runs"])
+
+    def view(self, run_id: str) -> Json:
+        return self._json("GET", f"runs/{run_id}/view")
+
+    def cancel(self, run_id: str) -> None:
+        self._json("POST", f"runs/{run_id}/cancel")
+
+    def upload(self, files: Iterable[UploadPart]) -> str:
+        """Hand over files; returns the id to follow with `ingest`."""
+        parts = [("files", part) for part in files]
+        return str(self._json("POST", "documents", files=parts)["ingest_id"])
+
+    def ingest(self, ingest_id: str) -> Json:
+        return self._json("GET", f"ingests/{ingest_id}")
+
+    def documents(self) -> Json:
+        return self._json("GET", "documents")
+
+    def delete_document(self, document_id: str) -> None:
+        self._json("DELETE", f"documents/{document_id}")
+
+    def _json(self, method: str, path: str, **request: Any) -> Json:
+        try:
+            response = self._http.request(method, path, **request)
+        except httpx.TimeoutException as error:
+            raise ApiProblem("The server took too long to answer.", "Wait a moment, then try again.") from error
+        except httpx.HTTPError as error:
+            raise ApiProblem("The server cannot be reached.", "Start it with `sextant up`, then reload.") from error
+        if response.is_error:
+            raise _problem(response)
+        return response.json() if response.content else {}
+
+
+def _problem(response: httpx.Response) -> ApiProblem:
+    try:
+        told = response.json()["error"]
+        return ApiProblem(str(told["message"]), str(told.get("fix") or ""), response.status_code)
+    except (ValueError, KeyError, TypeError):
+        words = f"The server answered {response.status_code} without saying why."
+        return ApiProblem(words, "Its log has the cause.", response.status_code)

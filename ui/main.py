@@ -1,0 +1,34 @@
+"""The page: navigation and what every page shares. Thin on purpose, since runs share this interpreter."""
+
+import streamlit as st
+
+from ui import look, session, sidebar
+from ui.client import ApiProblem
+from ui.pages import chat, documents
+
+st.set_page_config(
+    page_title="Sextant",
+    page_icon=":material/explore:",
+    layout="wide",
+    initial_sidebar_state=272,
+    # an entry of our own makes Streamlit show its menu, and with it the choice between light and dark
+    menu_items={"About": "Sextant: agents that plan, work side by side and cite what they say."},
+)
+
+try:
+    info, threads = session.api().info(), session.api().threads()
+except ApiProblem as error:
+    info, threads, trouble = None, [], error
+
+pages = {
+    "chat": st.Page(lambda: chat.page(info, threads), title="Chat", url_path="chat", default=True),
+    "documents": st.Page(lambda: documents.page(info), title="Documents", url_path="documents"),
+}
+chosen = st.navigation(list(pages.values()), position="hidden")
+in_thread = chosen.url_path != "documents" and session.thread()
+look.apply(look.COLUMN_CHAT_PX if in_thread else look.COLUMN_HOME_PX)
+sidebar.draw(pages, info, threads)
+if info is None:
+    look.out_of_reach(trouble)
+else:
+    chosen.run()

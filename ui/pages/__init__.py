@@ -1,0 +1,1 @@
+"""One file per page; each is a function that draws it."""

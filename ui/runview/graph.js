@@ -1,0 +1,117 @@
+// The graph as SVG. Places come from the server and never move; only colours, marks and notes change.
+
+const measured = document.createElement("canvas").getContext("2d");
+
+/** Longest beginning of `words` that fits, with an ellipsis when something is left out. */
+function fitted(words, width, weight = 600) {
+  measured.font = `${weight} 13px "Source Sans", sans-serif`;
+  if (measured.measureText(words).width <= width) return words;
+  let end = words.length;
+  while (end > 1 && measured.measureText(`${words.slice(0, end)}…`).width > width) end -= 1;
+  return `${words.slice(0, end).trimEnd()}…`;
+}
+
+class Graph {
+  constructor(onSelect) {
+    this.onSelect = onSelect;
+    this.edges = svg("g", { class: "edges" });
+    this.nodes = svg("g", { class: "nodes" });
+    this.svg = svg("svg", { role: "img", class: "graph" }, this.edges, this.nodes);
+    this.root = el("div", { class: "graph-box" }, this.svg);
+  }
+
+  update(view) {
+    const { shape } = view;
+    show(this.root, shape.nodes.length > 0);
+    if (!shape.nodes.length) return;
+    const pad = 6;
+    setAttr(this.svg, "viewBox", `${-pad} ${-pad} ${shape.width + 2 * pad} ${shape.height + 2 * pad}`);
+    setVar(this.svg, "--w", `${shape.width + 2 * pad}px`);
+    setAttr(this.svg, "aria-label", this.spoken(view));
+    const targets = new Map(shape.nodes.map((node) => [node.id, node]));
+    keyed(this.edges, shape.edges, (edge) => edge.id, () => svg("path", {}), (node, edge) =>
+      this.updateEdge(node, edge, targets.get(edge.target)));
+    keyed(this.nodes, shape.nodes, (node) => node.id, (node) => this.makeNode(node), (g, node) =>
+      this.updateNode(g, node));
+  }
+
+  updateEdge(path, edge, target) {
+    setAttr(path, "d", edge.d);
+    const family = edge.state === "taken" && target ? `f-${familyOf(target.state)}` : "";
+    setAttr(path, "class", `edge e-${edge.state} ${family} ${edge.critical ? "critical" : ""}`);
+  }
+
+  makeNode(node) {
+    const { x, y, w, h } = node;
+    const parts = {
+      ring: svg("rect", { class: "ring-sel", x: x - 4, y: y - 4, width: w + 8, height: h + 8, rx: 9 }),
+      box: svg("rect", { class: "box", x, y, width: w, height: h, rx: 6 }),
+      mark: mark(node.state),
+      title: svg("text", { class: "title", x: x + 29, y: y + h / 2 + 4.5 }),
+      note: svg("text", { class: "note", x: x + w - 9, y: y + h / 2 + 4.5, "text-anchor": "end" }),
+      full: svg("title", {}),
+    };
+    for (const [name, value] of [["x", x + 9], ["y", y + h / 2 - 7], ["width", 14], ["height", 14]]) {
+      setAttr(parts.mark, name, value);
+    }
+    const group = svg("g", { on: { click: () => this.onSelect(group.laneId) } },
+      parts.full, parts.ring, parts.box, parts.mark, parts.title, parts.note);
+    group.parts = parts;
+    return group;
+  }
+
+  updateNode(group, node) {
+    const { parts } = group;
+    group.laneId = node.lane_id;
+    const note = node.note || "";
+    const room = node.w - 29 - 8 - (note ? note.length * 6.4 + 8 : 0);
+    updateMark(parts.mark, node.state, Number((/^try (\d+)/.exec(note) || [])[1] || 1));
+    setText(parts.title, fitted(node.title, room));
+    setText(parts.note, note);
+    setText(parts.full, `${node.title}: ${STATE_WORDS[node.state] || node.state}${note ? `, ${note}` : ""}`);
+    const selected = this.selected && node.lane_id === this.selected ? "selected" : "";
+    setAttr(group, "class", `node f-${familyOf(node.state)} n-${node.state} ${node.critical ? "critical" : ""} ${selected}`);
+  }
+
+  select(laneId) {
+    this.selected = laneId;
+    for (const group of this.nodes.children) group.classList.toggle("selected", !!laneId && group.laneId === laneId);
+  }
+
+  /** Text alternative, made from the same view. */
+  spoken(view) {
+    const says = view.shape.nodes.map((node) => `${node.title} ${(STATE_WORDS[node.state] || node.state).toLowerCase()}`);
+    return `Graph of ${view.graph}: ${says.join(", ")}.`;
+  }
+}
+
+/** The true outline of a graph for a card: its columns and rows, evenly set; first node filled. */
+function outline(shape) {
+  const columns = ranks(shape.nodes.map((node) => node.x));
+  const rows = ranks(shape.nodes.map((node) => node.y + node.h / 2));
+  const spread = Math.min(16, 60 / Math.max(1, rows.size - 1));
+  const at = new Map(shape.nodes.map((node) => [node.id, {
+    x: columns.get(node.x) * 46 + 2,
+    y: 34 + (rows.get(node.y + node.h / 2) - (rows.size - 1) / 2) * spread,
+  }]));
+  const edges = shape.edges.map((edge) => outlineEdge(at.get(edge.source), at.get(edge.target), edge.loop));
+  const nodes = shape.nodes.map((node, index) => svg("rect", { x: at.get(node.id).x, y: at.get(node.id).y - 5,
+    width: 18, height: 10, rx: 3, class: index ? "" : "first" }));
+  return svg("svg", { class: "outline", viewBox: "0 0 240 68", width: 240, height: 68, "aria-hidden": "true" },
+    ...edges, ...nodes);
+}
+
+function ranks(values) {
+  const sorted = [...new Set(values.map((value) => Math.round(value)))].sort((a, b) => a - b);
+  return { size: sorted.length, get: (value) => sorted.indexOf(Math.round(value)) };
+}
+
+function outlineEdge(from, to, loop) {
+  if (!from || !to) return null;
+  if (loop || to.x <= from.x) {
+    const foot = Math.max(from.y, to.y) + 22;
+    return svg("path", { class: "loop", d: `M${from.x + 9} ${from.y + 6}C${from.x + 9} ${foot} ${to.x + 9} ${foot} ${to.x + 9} ${to.y + 6}` });
+  }
+  const bend = (to.x - from.x - 18) / 2;
+  return svg("path", { d: `M${from.x + 18} ${from.y}C${from.x + 18 + bend} ${from.y} ${to.x - bend} ${to.y} ${to.x} ${to.y}` });
+}

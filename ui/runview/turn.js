@@ -1,0 +1,206 @@
+// One turn of the conversation: the question, how it is being worked on, the answer.
+
+const LONG_QUESTION = 900;
+
+class Turn {
+  /** `run` is a row of the thread's runs; `deps` are {api, onCite, onOpen, onStop}. */
+  constructor(run, deps) {
+    Object.assign(this, { runId: run.run_id, deps, view: null, expanded: null, stopping: false });
+    this.plan = el("section", { class: "plan", "aria-label": "Plan", hidden: true });
+    this.status = this.makeStatus();
+    this.fold = this.makeFold();
+    this.findings = el("section", { class: "findings", "aria-label": "Findings", hidden: true });
+    this.stages = new Stages(() => deps.onStop(this));
+    show(this.stages.root, false);
+    this.answer = el("div", { class: "answer prose", "data-length": "0", "data-run": run.run_id });
+    this.answer.rawText = "";
+    this.after = el("div", { class: "after" });
+    this.actions = this.makeActions();
+    this.root = el("article", { class: "turn", "aria-label": "Question and answer", "data-run": run.run_id },
+      questionBubble(run.question), this.status.root, this.fold.root, this.plan, this.findings, this.stages.root,
+      this.answer, this.after, this.actions);
+  }
+
+  makeStatus() {
+    const parts = { lead: el("b"), rest: el("span"), trouble: el("p", { class: "trouble", hidden: true }) };
+    parts.stop = button("Stop", { icon: "stop", kind: "small", onClick: () => this.deps.onStop(this) });
+    parts.row = el("div", { class: "row" }, parts.stop);
+    parts.root = el("div", { class: "status", hidden: true }, el("p", {}, parts.lead, " ", parts.rest), parts.trouble, parts.row);
+    return parts;
+  }
+
+  /** The one line above plan and findings: it opens them, and shows this run in the panel. */
+  makeFold() {
+    const parts = { mark: mark("done"), lead: el("b"), rest: el("span"), arrow: glyph("chevron") };
+    parts.root = el("button", { type: "button", class: "fold", hidden: true, "aria-expanded": "false",
+      on: { click: () => this.toggle() } }, parts.mark, el("span", { class: "words" }, parts.lead, " ", parts.rest), parts.arrow);
+    return parts;
+  }
+
+  makeActions() {
+    const copy = copyButton("Copy", () => {
+      const cited = this.view.sources.filter((source) => source.cited);
+      const notes = cited.map((source) => `[${source.n}] ${[source.title || source.document, pageOf(source)].filter(Boolean).join(", ")}`);
+      return [plainText(this.view.answer.blocks), notes.join("\n")].filter(Boolean).join("\n\n");
+    });
+    this.note = el("span", { class: "muted" });
+    this.sourcesButton = el("button", { type: "button", class: "btn quiet small",
+      on: { click: () => this.deps.onOpen(this, "sources") } });
+    return el("div", { class: "actions", hidden: true }, copy, this.sourcesButton, el("span", { class: "space" }), this.note);
+  }
+
+  toggle() {
+    this.expanded = !this.isOpen();
+    this.draw(this.view, null, this.deps.clock(this));
+    if (this.expanded) this.deps.onOpen(this, "run");
+  }
+
+  isOpen() {
+    return this.expanded ?? !(this.view.answer.text || (!isLive(this.view) && this.view.status === "succeeded"));
+  }
+
+  /** `dirty` names what changed, null means everything. */
+  draw(view, dirty, now) {
+    this.view = view;
+    const changed = (...names) => !dirty || names.some((name) => dirty.has(name));
+    const opened = this.isOpen();
+    const turned = opened !== this.wasOpen;
+    this.wasOpen = opened;
+    if (changed("status", "status_line", "findings", "plan") || turned) this.drawProgress(view, opened);
+    if (changed("plan") || turned) this.drawPlan(view, opened);
+    if (changed("findings") || turned) this.drawFindings(view, opened);
+    if (changed("answer", "status") || turned) this.drawAnswer(view);
+    if (changed("missing", "error", "status")) this.drawAfter(view);
+    if (changed("sources", "answer", "status")) this.drawActions(view);
+    this.drawStages(view, now, opened);
+  }
+
+  drawProgress(view, opened) {
+    const live = isLive(view);
+    const { status, fold } = this;
+    show(status.root, live);
+    setText(status.lead, this.stopping && live ? "Stopping." : view.status_line.lead);
+    setText(status.rest, this.stopping && live ? "What is running now is being called off." : view.status_line.rest);
+    status.stop.disabled = this.stopping;
+    const inside = view.plan.length + view.findings.length > 0;
+    show(fold.root, !live || (inside && (!opened || view.findings.length > 0)));
+    updateMark(fold.mark, RUN_STATES[view.status] || "pending");
+    show(fold.mark, !live);
+    setText(fold.lead, live ? `${plural(view.findings.length, "finding")} so far` : view.status_line.lead);
+    setText(fold.rest, live ? "" : view.status_line.rest);
+    fold.root.classList.toggle("open", inside && opened);
+    setAttr(fold.root, "aria-expanded", inside && opened ? "true" : "false");
+    fold.root.classList.toggle("live", live);
+  }
+
+  drawPlan(view, opened) {
+    show(this.plan, opened && view.plan.length > 0);
+    const head = [{ id: " head", head: true }];
+    keyed(this.plan, head.concat(view.plan), (row) => row.id, makePlanRow, (node, row) => {
+      if (row.head) setText(node.lastChild, plural(view.plan.length, "sub-task"));
+      else updatePlanRow(node, row, view.plan);
+    });
+  }
+
+  drawFindings(view, opened) {
+    show(this.findings, opened && view.findings.length > 0);
+    if (!opened) return;
+    keyed(this.findings, view.findings, (finding) => finding.lane_id, makeFinding, (node, finding) => {
+      updateMark(node.parts.mark, finding.state);
+      setText(node.parts.title, finding.title);
+      renderBlocks(node.parts.body, finding.blocks, this.deps.onCite(this));
+      node.parts.body.classList.toggle("streaming", finding.streaming);
+    });
+  }
+
+  drawAnswer(view) {
+    const { answer } = view;
+    this.answer.rawText = answer.text;
+    setAttr(this.answer, "data-length", answer.text.length);
+    setAttr(this.answer, "data-final", answer.final ? "true" : "false");
+    renderBlocks(this.answer, answer.blocks, this.deps.onCite(this));
+    this.answer.classList.toggle("streaming", isLive(view) && !answer.final && answer.text !== "");
+    setAttr(this.answer, "aria-busy", isLive(view) ? "true" : null);
+  }
+
+  drawAfter(view) {
+    const notes = view.missing.map((gap) => ({ id: `m ${gap.title}`, state: "partial", lead: `${gap.title} is missing.`, rest: gap.reason }));
+    if (view.error) notes.unshift({ id: "error", state: view.status === "lost" ? "lost" : "failed", lead: view.error.message, rest: view.error.fix || "" });
+    keyed(this.after, isLive(view) ? [] : notes, (note) => note.id, (note) => {
+      const parts = { lead: el("b"), rest: el("span") };
+      const node = el("div", { class: `note f-${familyOf(note.state)}` }, mark(note.state), el("p", {}, parts.lead, " ", parts.rest));
+      node.parts = parts;
+      return node;
+    }, (node, note) => {
+      setText(node.parts.lead, note.lead);
+      setText(node.parts.rest, note.rest);
+    });
+  }
+
+  drawActions(view) {
+    const ended = !isLive(view) && view.answer.text !== "";
+    show(this.actions, ended);
+    const cited = view.sources.filter((source) => source.cited).length;
+    show(this.sourcesButton, cited > 0);
+    setText(this.sourcesButton, plural(cited, "source"));
+    const bare = view.answer.unsupported;
+    setText(this.note, bare ? `${plural(bare, "statement")} without a source` : "");
+  }
+
+  drawStages(view, now, opened) {
+    const wanted = this.deps.narrow() && view.lanes.length > 0 && (isLive(view) || (opened && this.expanded === true));
+    show(this.stages.root, wanted);
+    if (wanted) this.stages.update(view, now, this.stopping);
+  }
+
+  tick(now) {
+    if (!this.stages.root.hidden) this.stages.tick(now);
+  }
+
+  trouble(text) {
+    setText(this.status.trouble, text);
+    show(this.status.trouble, !!text);
+  }
+}
+
+function questionBubble(question) {
+  const words = el("p", { class: "words", dir: "auto" });
+  const bubble = el("div", { class: "question" }, words);
+  setText(words, question);
+  if (question.length > LONG_QUESTION) {
+    words.classList.add("clamped");
+    const more = el("button", { type: "button", class: "btn quiet small", on: { click: () => {
+      words.classList.remove("clamped");
+      more.remove();
+    } } }, `Show all ${question.length.toLocaleString("en")} characters`);
+    bubble.append(more);
+  }
+  return bubble;
+}
+
+function makePlanRow(row) {
+  if (row.head) return el("header", {}, el("b", {}, "Plan"), el("span", { class: "muted" }));
+  const parts = { mark: mark(row.state), n: el("span", { class: "n" }), title: el("span", { class: "title" }),
+    after: el("span", { class: "muted" }) };
+  const node = el("div", { class: "plan-row" }, parts.mark, parts.n, parts.title, parts.after);
+  node.parts = parts;
+  return node;
+}
+
+function updatePlanRow({ parts }, row, plan) {
+  updateMark(parts.mark, row.state, row.attempt);
+  setText(parts.n, String(plan.indexOf(row) + 1));
+  setText(parts.title, row.title);
+  setAttr(parts.title, "title", row.question);
+  const needs = row.depends_on.map((id) => plan.findIndex((other) => other.id === id) + 1).filter(Boolean);
+  const waiting = ["pending", "blocked"].includes(row.state);
+  setText(parts.after, waiting && needs.length ? `after ${list(needs.map(String))}` : "");
+}
+
+function makeFinding(finding) {
+  const parts = { mark: mark(finding.state), title: el("span"), body: el("div", { class: "prose" }) };
+  const node = el("div", { class: "finding", "data-lane": finding.lane_id },
+    el("p", { class: "by muted" }, parts.mark, parts.title), parts.body);
+  node.parts = parts;
+  return node;
+}

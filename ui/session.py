@@ -1,0 +1,85 @@
+"""What one open page knows: where the API is, which thread it shows, and what went wrong last.
+
+The thread is kept in the address (`?thread=...`), so a reload or a second tab shows the same. Nothing of a run lives
+here: a run goes on without any page.
+"""
+
+from typing import Any
+
+import streamlit as st
+from streamlit import config
+
+from ui.client import Api, ApiProblem
+
+API_PATH = "/api"
+"""Where the browser finds the API: the same origin as the page."""
+
+_PROBLEM = "problem"
+_SENT = "sent"
+
+
+def api_url() -> str:
+    """Address of the API for this process: the page is served by the same server, on Streamlit's port."""
+    host = config.get_option("server.address") or "127.0.0.1"
+    wildcard = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  an address to listen on is none to call
+    return f"http://{wildcard.get(host, host)}:{config.get_option('server.port')}{API_PATH}/"
+
+
+@st.cache_resource(show_spinner=False)
+def _shared(base_url: str) -> Api:
+    return Api(base_url)
+
+
+def api() -> Api:
+    """The client, one connection pool for all sessions."""
+    return _shared(api_url())
+
+
+def thread() -> str | None:
+    """Thread in the address, if any."""
+    return st.query_params.get("thread")
+
+
+def show_thread(thread_id: str | None) -> None:
+    """Put the thread into the address; the rest of the address stays."""
+    if thread_id:
+        st.query_params["thread"] = thread_id
+    else:
+        st.query_params.pop("thread", None)
+
+
+def polling() -> bool:
+    """True when the reader asked for the page without event stream (`?live=poll`)."""
+    return st.query_params.get("live") == "poll"
+
+
+def sent_run() -> dict[str, Any] | None:
+    """The run that this page sent last, so that it is drawn before the list of runs is fetched."""
+    return st.session_state.get(_SENT)
+
+
+def ask(question: str, graph: str) -> None:
+    """Send `question` to the thread in the address, or to a new one. A refusal is kept for `problem`."""
+    st.session_state.pop(_PROBLEM, None)
+    try:
+        thread_id = thread() or api().create_thread(graph)
+        show_thread(thread_id)
+        run = api().start_run(thread_id, graph, question)
+    except ApiProblem as problem:
+        report(problem, question, graph)
+        return
+    st.session_state[_SENT] = {"run_id": run["run_id"], "thread_id": thread_id, "question": question}
+
+
+def report(problem: ApiProblem, question: str = "", graph: str = "") -> None:
+    """Keep what went wrong until the next success, with what was to be sent."""
+    st.session_state[_PROBLEM] = {"text": str(problem), "fix": problem.fix, "question": question, "graph": graph}
+
+
+def problem() -> dict[str, str] | None:
+    """What went wrong last, if it has not been mended."""
+    return st.session_state.get(_PROBLEM)
+
+
+def forget_problem() -> None:
+    st.session_state.pop(_PROBLEM, None)
