@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator
 from typing import NoReturn
 
 from agents.errors import ModelUnavailable
-from app.model_http import Call, Event, from_json
+from app.model_faults import from_json
+from app.model_http import Call, Event
 
 LINE_LIMIT_BYTES = 8 << 20
 """Longest single event."""
@@ -60,9 +61,8 @@ def _event(call: Call, line: bytes) -> Event | None:
         call.garbage(f"an event is not JSON ({error})")
     if not isinstance(event, dict):
         call.garbage("an event is not a JSON object")
-    if trouble := event.get("error"):
-        code = trouble.get("code") if isinstance(trouble, dict) else None
-        call.refuse(code if isinstance(code, int) and 400 <= code < 600 else 500, event)
+    if event.get("error"):
+        call.refuse_inside(event)
     return event
 
 

@@ -8,26 +8,25 @@ Proxies from the environment, redirects and cookies are ignored: the key goes to
 """
 
 import asyncio
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, NoReturn
 
 import aiohttp
-import orjson
 from pydantic import SecretStr
 from yarl import URL
 
 from agents.errors import ModelRefusedRequest, ModelUnavailable, RefusedRequestKind, UnavailableKind
+from app.model_faults import NEXT_MOVE, from_json, parsed_body, retry_after_s, told, why_refused
 
 RESPONSE_LIMIT_BYTES = 64 << 20
 ERROR_LIMIT_BYTES = 64 << 10
+ERROR_BODY_S = 2.0
 IDLE_CONNECTION_S = 4.0
 """A pooled connection is dropped after this: uvicorn, hence vLLM, closes idle ones after 5 s."""
 AFTER_DONE_S = 0.25
@@ -37,28 +36,6 @@ DIRECT_BODY_BYTES = 1 << 20
 """aiohttp writes larger bodies in one go, which blocks the loop, unless they come as a file."""
 
 Event = dict[str, Any]
-
-
-def to_json(value: object) -> bytes:
-    """UTF-8 JSON. Lone surrogates, which no UTF-8 can carry, become question marks."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
-
-
-def from_json(text: bytes | str, constant: Callable[[str], Any] | None = None) -> Any:
-    """JSON as servers and models write it: with line breaks in strings, NaN (becomes null), lone surrogates.
-
-    `constant` is asked about NaN and Infinity and may raise. Raises ValueError, and nothing else, on garbage.
-    """
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        try:
-            return orjson.loads(to_json(json.loads(text, strict=False, parse_constant=constant)))
-        except RecursionError:
-            raise error from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +48,13 @@ class Endpoint:
     api_key: SecretStr | None = None
     price_in_usd_per_mtok: float | None = None
     price_out_usd_per_mtok: float | None = None
+
+    def __post_init__(self) -> None:
+        url = URL(self.url)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ValueError(f"{self.url!r} is no http(s) URL; give one such as http://127.0.0.1:8000/v1")
+        if self.api_key and not re.fullmatch(r"[\x21-\x7e]+", self.api_key.get_secret_value()):
+            raise ValueError(f"the key for {_shown(url)} holds spaces or characters outside ASCII; paste it again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +69,6 @@ class Deadlines:
     """Longest silence inside a stream. Comments and empty events do not break it."""
     total_s: float = 300
     """All of the call, and the only one besides `connect_s` that a call without streaming can have."""
-
-
-NEXT_MOVE: dict[UnavailableKind, str] = {
-    "refused": "check that the server runs and that its URL is right",
-    "connect_timeout": "check host and port, or raise connect_timeout_s",
-    "first_token_timeout": "retry when the server has less to do, or raise first_token_timeout_s",
-    "between_tokens_timeout": "retry, or raise between_tokens_timeout_s",
-    "total_timeout": "ask for a shorter answer, or raise model_timeout_s",
-    "rate_limited": "retry later",
-    "server_error": "retry later, or read the server's log",
-    "bad_response": "check that the URL is that of an OpenAI-compatible server and ends in /v1",
-    "cut_stream": "retry",
-}
 
 
 class _Sessions:
@@ -137,11 +108,15 @@ class _Sessions:
 SESSIONS = _Sessions()
 
 
+def _shown(url: URL) -> str:
+    """A URL as messages may show it: without credentials and query."""
+    return str(url.with_user(None).with_query(None))
+
+
 @lru_cache(maxsize=256)
 def _target(url: str, path: str) -> tuple[URL, str]:
-    """Where to post, and how to call it in messages: without credentials and query."""
     target = URL(url.rstrip("/") + path)
-    return target, str(target.with_user(None).with_query(None))
+    return target, _shown(target)
 
 
 @lru_cache(maxsize=64)
@@ -201,12 +176,14 @@ class Call:
             self.fail("refused", f"no connection: {error or type(error).__name__}")
         except aiohttp.ClientError as error:
             self.fail("bad_response", f"not HTTP: {type(error).__name__} {error}"[:300])
-        if self.response.status != 200:
+        if not 200 <= self.response.status < 300:
             await self._raise_for_status()
 
     async def read(self, until: float = math.inf) -> bytes | None:
         """What has arrived, at least one byte; empty at the end of the body; None when `until` came first."""
         deadline = self._deadline()
+        if self._loop.time() >= self._total_at:  # a timer never fires while data is always there
+            self._overdue()
         try:
             async with asyncio.timeout_at(min(deadline, until)):
                 data = await self.response.content.readany()
@@ -298,15 +275,16 @@ class Call:
         return f"model {self._endpoint.model} at {self.shown_url}"
 
     async def _raise_for_status(self) -> NoReturn:
-        text = b""
-        while len(text) < ERROR_LIMIT_BYTES and (data := await self.read()):
-            text += data
-        self.refuse(self.response.status, _parsed(text), self.response.headers)
+        text, until = b"", self._loop.time() + ERROR_BODY_S
+        with suppress(ModelUnavailable):  # the status is known; its explanation may never come
+            while len(text) < ERROR_LIMIT_BYTES and (data := await self.read(until)):
+                text += data
+        self.refuse(self.response.status, parsed_body(text), self.response.headers)
 
     def refuse(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> NoReturn:
         """Raise what an error status, or an error inside a stream, means."""
         headers = headers or {}
-        code, said = _told(body)
+        code, said = told(body)
         problem = f"HTTP {status}: {said or 'no explanation'}"
         if status in (408, 409, 425, 429) or status >= 500:
             if code == "insufficient_quota":
@@ -316,62 +294,16 @@ class Call:
             self.fail(kind, problem, status=status, retry_after_s=wait_s)
         if 300 <= status < 400:
             self._reject("bad_request", f"{problem}, it points elsewhere", status, "set the URL to the final address")
-        self._reject(*_why_refused(status, code, said, problem))
+        self._reject(*why_refused(status, code, said, problem))
+
+    def refuse_inside(self, answer: Event) -> NoReturn:
+        """Raise the error that came under a good status."""
+        trouble = answer["error"]
+        code = trouble.get("code") if isinstance(trouble, dict) else None
+        self.refuse(code if isinstance(code, int) and 400 <= code < 600 else 500, answer)
 
     def _reject(self, kind: RefusedRequestKind, problem: str, status: int, next_move: str) -> NoReturn:
         raise ModelRefusedRequest(self._thing, problem, next_move, kind=kind, url=self.shown_url, status=status)
-
-
-def _parsed(text: bytes) -> object:
-    try:
-        return from_json(text)
-    except ValueError:
-        return text.decode(errors="replace")
-
-
-def _told(body: object) -> tuple[str, str]:
-    """Code and sentence of an error body, whichever of the usual shapes it has."""
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, dict):
-        said = error.get("message") or error.get("detail") or ""
-        return str(error.get("code") or error.get("type") or ""), " ".join(str(said).split())[:400]
-    return "", " ".join(str(error).split())[:200]
-
-
-def _why_refused(status: int, code: str, said: str, problem: str) -> tuple[RefusedRequestKind, str, int, str]:
-    words = f"{code} {said}".lower()
-    if any(mark in words for mark in ("context_length", "context length", "context window", "prompt is too long")):
-        return (
-            "context_too_long",
-            problem,
-            status,
-            "shorten the conversation or use a model with a longer context",
-        )
-    if status in (401, 403):
-        return "unauthorized", problem, status, "set the right key for this endpoint"
-    if status == 404:
-        return "unknown_model", problem, status, "set a model name that this server lists under /v1/models"
-    return "bad_request", problem, status, "change the request: repeating it cannot help"
-
-
-def retry_after_s(value: str | None, server_date: str | None = None) -> float | None:
-    """Seconds to wait by a `Retry-After` header, given as seconds or as a date on the server's own clock."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            now = _date(server_date) if server_date else datetime.now(UTC)
-            seconds = (_date(value) - now).total_seconds()
-        except ValueError:
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _date(value: str) -> datetime:
-    parsed = parsedate_to_datetime(value)
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 async def post_json(endpoint: Endpoint, path: str, body: bytes, deadlines: Deadlines) -> tuple[Call, Event]:

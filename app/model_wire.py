@@ -16,7 +16,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
-from app.model_http import to_json
+from app.model_faults import to_json
 
 UNUSABLE = "] "
 """Put before arguments that must not run: every JSON parser refuses them, one that completes cut text too."""
@@ -137,8 +137,8 @@ def strict_schema(schema: Schema) -> Schema | None:
 
 
 _LOOSE_WORDS = frozenset(
-    ("oneOf", "allOf", "not", "if", "then", "else", "patternProperties", "propertyNames", "prefixItems", "contains")
-    + ("dependentRequired", "dependentSchemas", "unevaluatedProperties", "unevaluatedItems")
+    "oneOf allOf not if then else patternProperties propertyNames prefixItems contains "  # noqa: SIM905 - reads better
+    "dependentRequired dependentSchemas unevaluatedProperties unevaluatedItems".split()
 )
 
 

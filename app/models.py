@@ -114,7 +114,7 @@ class LeanChatModel(ChatOpenAI):
         body, asked = self._ask(messages, stop, {**kwargs, "stream": False})
         call, answer = await post_json(self._endpoint, CHAT_PATH, body, self.deadlines)
         if answer.get("error"):
-            call.refuse(500, answer)
+            call.refuse_inside(answer)
         with call.making_sense():
             return self._settled(call, answer, asked)
 
