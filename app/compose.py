@@ -10,7 +10,7 @@ from typing import Any
 
 from langgraph.checkpoint.serde import _msgpack
 from retrieval.corpus import Corpus
-from retrieval.ingest import ingest_bundled
+from retrieval.bundled import ingest_bundled
 
 from agents.agent import assemble, discover_agents
 from agents.context import Context, Limits
@@ -42,6 +42,8 @@ class App:
     started_in_s: float = 0.0
     new_vectors: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when text was indexed whose vectors are still to be made."""
+    bundled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the bundled articles can be searched, or could not be indexed."""
 
 
 @asynccontextmanager
@@ -99,7 +101,10 @@ def _report(done: asyncio.Task[None]) -> None:
 
 async def _keep_indexed(app: App) -> None:
     """Index the bundled articles on the first start, then make vectors whenever text is waiting for them."""
-    await ingest_bundled(app.corpus)
+    try:
+        await ingest_bundled(app.corpus)
+    finally:
+        app.bundled.set()
     while True:
         await app.corpus.embed_pending()
         app.new_vectors.clear()

@@ -18,6 +18,7 @@ async def demo_model(arguments: Sequence[str] = ()) -> AsyncIterator[str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app.demo_model", "--port", "0", "--parent-pid", str(os.getpid()), *arguments,
         stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C reaches us alone: runs at work end as stopped, not over a model that is gone
     )  # fmt: skip
     try:
         assert process.stdout is not None
