@@ -325,8 +325,9 @@ def _waiting_on(view: RunView, running: Sequence[Lane], now: float) -> str:
 
 
 def _mid(title: str) -> str:
-    """A title inside a sentence; an acronym keeps its capitals."""
-    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+    """A title inside a sentence; a name with capitals of its own keeps them."""
+    first = title.partition(" ")[0]
+    return title if first[1:] != first[1:].lower() else title[:1].lower() + title[1:]
 
 
 def _count(n: int, noun: str) -> str:

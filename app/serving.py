@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import streamlit as st
+import streamlit.config as streamlit_config
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -98,7 +99,7 @@ def serve(settings: Settings, *, browser: bool = False) -> int:
 
 
 def _asgi(holder: Holder, lifespan: Any, port: int) -> Any:
-    st.set_option("server.port", port)
+    streamlit_config.set_option("server.port", port)
     page = Path(ui.__file__).with_name("main.py")
     return st.App(str(page), lifespan=lifespan, routes=[Mount("/api", app=api(holder.get))])
 
