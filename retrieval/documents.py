@@ -38,6 +38,11 @@ def chunk_id(document: str, ordinal: int, text: str) -> str:
     return hashlib.sha256(f"{document}\n{ordinal}\n{text}".encode()).hexdigest()[:12]
 
 
+def indexed_text(title: str, heading: str, text: str) -> str:
+    """What BM25 and the embedder read: a chunk alone forgets what it is about."""
+    return f"{title}\n{heading}\n{text}" if heading else f"{title}\n{text}"
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     id: str
@@ -98,18 +103,20 @@ class Piece:
     heading: str
     page: int | None
     text: str
-    tokens: tuple[str, ...]
+    terms: tuple[str, ...]
     """Stemmed terms of title, heading and text, for BM25."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digested:
-    """What one file became: parsed, cut and tokenised."""
+    """What one file became: parsed, cut into chunks and those into terms."""
 
     title: str
     media_type: str
     pages: int | None
     pieces: tuple[Piece, ...]
+    notes: tuple[str, ...] = ()
+    """Parts that could not be read although the rest could."""
 
 
 class IngestError(Exception):
@@ -151,6 +158,8 @@ class IngestReport:
     skipped: tuple[str, ...] = ()
     """Members of a folder or archive that are no documents: images, styles, hidden files, links."""
     failed: tuple[IngestError, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """Documents that were taken, but not whole: `report.pdf: page 17 could not be read`."""
     chunks: int = 0
     elapsed_s: float = 0.0
 

@@ -90,7 +90,7 @@ def export(encoder: SentenceEncoder, to: Path) -> None:
 
 
 def forget_where_it_was_built(model: Path) -> None:
-    """Drop the exporter's stack traces: they hold this machine's paths, and the bytes should follow from the weights."""
+    """Drop the exporter's stack traces: they hold this machine's paths; bytes should follow from weights alone."""
     graph = onnx.load(model)
     for part in (*graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output, graph.graph):
         part.ClearField("metadata_props")

@@ -1,0 +1,203 @@
+"""Read strangers' files in processes that may die: parse, chunk and cut into terms, under a deadline and a memory cap.
+
+A hostile PDF can loop, swell or crash its reader; here that costs one worker and one file. Both ends are in this file:
+`ParserPool` for the parent, `main` for the child (`python -m retrieval.parser`). They speak lines of JSON, never
+pickle, and the parent checks what it is told. The child starts with an empty environment and can write no file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from retrieval.chunk import chunk
+from retrieval.documents import Digested, IngestError, Piece, clean_text, indexed_text
+from retrieval.parse import parse
+from retrieval.parse.blocks import Parsed, Unreadable
+from retrieval.terms import terms
+
+MEMORY_BYTES = 2_000_000_000
+MAX_LINE_BYTES = 1_000_000
+_BROKEN = (OSError, ValueError, KeyError, TypeError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+MAX_TEXT_CHARS = 50_000_000
+MAX_CAPTION_CHARS = 300
+"""Titles and headings are cut here; a heading of a megabyte is not one."""
+BASE_TIMEOUT_S = 60.0
+TIMEOUT_S_PER_MB = 6.0
+"""pypdf reads 20 to 50 pages a second, and a megabyte can hold a hundred."""
+
+
+class ParserPool:
+    """As many workers as `size`, started when first needed, replaced when they die."""
+
+    def __init__(self, size: int = 2, *, memory_bytes: int = MEMORY_BYTES, timeout_s: float | None = None) -> None:
+        self._idle: asyncio.Queue[_Worker | None] = asyncio.Queue()
+        for _ in range(size):
+            self._idle.put_nowait(None)
+        self._size = size
+        self._memory_bytes = memory_bytes
+        self._timeout_s = timeout_s
+
+    async def digest(self, path: Path, name: str, size_bytes: int) -> Digested:
+        """Read one file. Raises IngestError, whatever the file does to its reader."""
+        timeout_s = self._timeout_s or BASE_TIMEOUT_S + TIMEOUT_S_PER_MB * size_bytes / 1e6
+        worker = await self._idle.get()
+        try:
+            worker = worker or await _Worker.start(self._memory_bytes)
+            async with asyncio.timeout(timeout_s):
+                return await worker.digest(path, name, timeout_s)
+        except TimeoutError as error:
+            await _end(worker)
+            fix = "split it, or save it anew as plain PDF or text"
+            raise IngestError(name, f"reading it took longer than {timeout_s:.0f} s", fix) from error
+        except asyncio.CancelledError:
+            await _end(worker)
+            raise
+        finally:
+            self._idle.put_nowait(worker if worker is not None and worker.alive else None)
+
+    async def close(self) -> None:
+        for _ in range(self._size):
+            await _end(await self._idle.get())
+
+
+async def _end(worker: _Worker | None) -> None:
+    if worker is not None:
+        await worker.kill()
+
+
+class _Worker:
+    """The parent's end of one child."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, memory_bytes: int) -> _Worker:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-X", "utf8", "-m", "retrieval.parser", str(memory_bytes)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"PYTHONPATH": str(Path(__file__).parent.parent)},
+            limit=MAX_LINE_BYTES,
+            start_new_session=True,  # Ctrl-C is the parent's business
+        )
+        return cls(process)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def digest(self, path: Path, name: str, timeout_s: float) -> Digested:
+        assert self._process.stdin is not None
+        request = {"path": str(path), "name": name, "timeout_s": timeout_s}
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            await self._process.stdin.drain()
+            return await self._answer(name)
+        except _BROKEN as error:
+            await self.kill()
+            fix = "open it in its own program, save it anew, and try again"
+            raise IngestError(name, "its reader crashed or ran out of memory", fix) from error
+
+    async def _answer(self, name: str) -> Digested:
+        head = await self._line()
+        if "error" in head:
+            raise IngestError(name, str(head["error"]), str(head["fix"]))
+        pieces = []
+        while "end" not in (line := await self._line()):
+            pieces.append(_piece(line))
+        if not pieces:
+            raise IngestError(name, "no text in it", "check that it opens and holds text")
+        pages = None if head["pages"] is None else int(head["pages"])
+        notes = tuple(str(note) for note in head["notes"])
+        return Digested(str(head["title"]), str(head["media_type"]), pages, tuple(pieces), notes)
+
+    async def _line(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        found = json.loads(await self._process.stdout.readuntil(b"\n"))
+        if not isinstance(found, dict):
+            raise ValueError("a line that is no object")
+        return found
+
+    async def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+
+def _piece(line: dict[str, Any]) -> Piece:
+    page = None if line["page"] is None else int(line["page"])
+    return Piece(str(line["heading"]), page, str(line["text"]), tuple(str(term) for term in line["terms"]))
+
+
+# -- the child --------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Answer one request per line until the parent closes the pipe."""
+    _confine(int(sys.argv[1]))
+    answers, sys.stdout = sys.stdout, sys.stderr  # a library that prints must not speak in our name
+    for line in sys.stdin:
+        request = json.loads(line)
+        signal.alarm(int(request["timeout_s"]) + 5)  # the parent may be gone: then the kernel ends us
+        for answer in _answers(Path(request["path"]), request["name"]):
+            _write(answers, answer)
+        answers.flush()
+        signal.alarm(0)
+
+
+def _confine(memory_bytes: int) -> None:
+    limits = ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0))
+    for kind, limit in limits:
+        with suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS; the deadline still holds
+            resource.setrlimit(kind, (limit, limit))
+
+
+def _answers(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    try:
+        parsed = parse(path.read_bytes(), name)
+        _refuse_flood(parsed)
+        lines = list(_lines(parsed))
+    except Unreadable as error:
+        yield {"error": error.reason, "fix": error.fix}
+    except MemoryError:
+        yield {"error": "reading it needs more memory than one file may take", "fix": "split it and add the parts"}
+    except Exception as error:  # the border to libraries that read strangers' bytes: any of them may raise anything
+        reason = f"it can't be read ({type(error).__name__}: {error})"
+        yield {"error": reason[:300], "fix": "save it anew and try again"}
+    else:
+        yield from lines
+
+
+def _refuse_flood(parsed: Parsed) -> None:
+    chars = sum(len(block.text) for block in parsed.blocks)
+    if chars > MAX_TEXT_CHARS:
+        raise Unreadable(f"{chars:,} characters of text of {MAX_TEXT_CHARS:,} allowed", "split it and add the parts")
+
+
+def _lines(parsed: Parsed) -> Iterator[dict[str, Any]]:
+    title = clean_text(parsed.title[:MAX_CAPTION_CHARS])
+    notes = list(parsed.notes)
+    yield {"title": title, "media_type": parsed.media_type, "pages": parsed.pages, "notes": notes}
+    for section in chunk(parsed):
+        heading, text = clean_text(section.heading[:MAX_CAPTION_CHARS]), clean_text(section.text)
+        found = terms(indexed_text(title, heading, text))
+        yield {"heading": heading, "page": section.page, "text": text, "terms": found}
+    yield {"end": True}
+
+
+def _write(to: IO[str], answer: dict[str, Any]) -> None:
+    to.write(json.dumps(answer, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

