@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, PrivateAttr, SecretStr, model_validator
 
-from app.model_answer import Asked, StreamedAnswer, name_reasons, settle
+from app.model_answer import REASONS, Asked, StreamedAnswer, name_reasons, settle
 from app.model_events import stream_events
 from app.model_http import SESSIONS, Call, Deadlines, Endpoint, post_json
 from app.model_probe import Check, Probe, probe
@@ -74,11 +74,16 @@ class LeanChatModel(ChatOpenAI):
         return "sextant-lean"
 
     def bind_tools(
-        self, tools: Sequence[Any], *, strict: bool | None = None, **kwargs: Any
+        self,
+        tools: Sequence[Any],
+        *,
+        tool_choice: dict[str, Any] | str | bool | None = None,
+        strict: bool | None = None,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Bind tools, strict where their schemas allow it. `strict` overrides `strict_tools` for this binding."""
         strict = self.strict_tools if strict is None else strict
-        return super().bind_tools([self._wired(tool, strict) for tool in tools], **kwargs)
+        return super().bind_tools([self._wired(tool, strict) for tool in tools], tool_choice=tool_choice, **kwargs)
 
     def _wired(self, tool: Any, strict: bool) -> dict[str, Any]:
         if isinstance(tool, dict):  # has no weak references, and is ready-made
@@ -161,7 +166,8 @@ class LeanChatModel(ChatOpenAI):
         _refuse_torn(call, answer.finish_reason)
         with call.making_sense():
             chunk = self._chunk(*answer.last())
-            cast(AIMessageChunk, chunk.message).chunk_position = "last"
+            if REASONS not in chunk.message.additional_kwargs:  # else LangChain's own closing chunk keeps them visible
+                cast(AIMessageChunk, chunk.message).chunk_position = "last"
         yield chunk
 
     def _chunk(self, wire: dict[str, Any], extras: dict[str, Any]) -> ChatGenerationChunk:

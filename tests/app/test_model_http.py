@@ -14,6 +14,7 @@ from agents.errors import ModelRefusedRequest, ModelUnavailable, RunError
 from app.model_faults import from_json, retry_after_s, to_json
 from app.models import Deadlines, Endpoint, Models, chat_model
 
+PATIENT = Deadlines()
 SHORT = Deadlines(connect_s=2, first_token_s=0.2, between_tokens_s=0.2, total_s=0.5)
 
 
@@ -29,7 +30,7 @@ async def ask(model: Any, stream: bool) -> AIMessage:
     return whole
 
 
-async def failure(server: Any, script: Any, stream: bool, deadlines: Deadlines = SHORT) -> RunError:
+async def failure(server: Any, script: Any, stream: bool, deadlines: Deadlines = PATIENT) -> RunError:
     server.script = script
     with pytest.raises(RunError) as caught:
         await ask(server.model(deadlines), stream)
@@ -304,12 +305,12 @@ async def is_shorter_than_told(x: Any) -> None:
 
 @pytest.mark.parametrize("script", [breaks_off, ends_early, is_reset, is_shorter_than_told])
 async def test_a_cut_stream_is_told_from_a_finished_one(server: Any, script: Any) -> None:
-    error = await failure(server, script, stream=True, deadlines=Deadlines())
+    error = await failure(server, script, stream=True)
     assert isinstance(error, ModelUnavailable) and error.kind == "cut_stream"
 
 
 async def test_a_whole_answer_that_is_cut_is_told(server: Any) -> None:
-    error = await failure(server, is_shorter_than_told, stream=False, deadlines=Deadlines())
+    error = await failure(server, is_shorter_than_told, stream=False)
     assert isinstance(error, ModelUnavailable) and error.kind == "cut_stream"
 
 
@@ -345,7 +346,7 @@ async def test_noise_ends_in_an_answer_or_a_typed_error(server: Any, seed: int) 
     server.script = script
     for stream in (True, False):
         try:
-            await ask(server.model(SHORT), stream)
+            await ask(server.model(), stream)
         except RunError as error:
             assert str(error)
 
@@ -360,7 +361,7 @@ async def test_an_event_without_end_is_cut_off(server: Any) -> None:
         while True:
             await x.chunk(b"x" * 1_000_000)
 
-    error = await failure(server, script, stream=True, deadlines=Deadlines())
+    error = await failure(server, script, stream=True)
     assert isinstance(error, ModelUnavailable) and error.kind == "bad_response"
     assert "8,388,608" in str(error)
 
@@ -372,7 +373,7 @@ async def test_an_answer_without_end_is_cut_off(server: Any, stream: bool) -> No
         while True:
             await x.chunk(b": comment\n" * 100_000)
 
-    error = await failure(server, script, stream, deadlines=Deadlines())
+    error = await failure(server, script, stream)
     assert isinstance(error, ModelUnavailable) and error.kind == "bad_response"
     assert "67,108,864" in str(error)
 
@@ -410,7 +411,7 @@ async def only_comments(x: Any) -> None:
 
 @pytest.mark.parametrize("script", [says_nothing, only_greets, drips_bytes, only_comments])
 async def test_the_first_token_has_a_deadline(server: Any, script: Any) -> None:
-    error = await failure(server, script, stream=True)
+    error = await failure(server, script, stream=True, deadlines=SHORT)
     assert isinstance(error, ModelUnavailable) and error.kind == "first_token_timeout"
     assert "0.2 s" in str(error)
 
@@ -454,7 +455,7 @@ async def test_the_whole_stream_has_a_deadline(server: Any, script: Any) -> None
 
 
 async def test_a_whole_answer_has_a_deadline(server: Any) -> None:
-    error = await failure(server, says_nothing, stream=False)
+    error = await failure(server, says_nothing, stream=False, deadlines=SHORT)
     assert isinstance(error, ModelUnavailable) and error.kind == "total_timeout"
 
 
@@ -483,9 +484,9 @@ async def test_a_slow_reader_is_not_a_silent_server(server: Any) -> None:
 
     server.script = script
     text = ""
-    async for chunk in server.model(Deadlines(between_tokens_s=0.1)).astream("hello?"):
+    async for chunk in server.model(Deadlines(between_tokens_s=0.25)).astream("hello?"):
         text += chunk.text
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.4)
     assert text == "ab"
 
 
