@@ -18,14 +18,30 @@ COLUMN_HOME_PX = 760
 COLUMN_CHAT_PX = 632
 """Widest column of text: 76 characters of an answer beside the open panel, a little more without it."""
 
-LOGO = "data:image/svg+xml," + quote(
-    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32' fill='none' stroke='black' stroke-width='2' "
+_FRAME = (
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32' fill='none' stroke='{}' stroke-width='2' "
     "stroke-linecap='round' stroke-linejoin='round'><path d='M16 5L4.6 20.4M16 5l11.4 15.4M3.4 19.4a17.5 17.5 0 0 0 "
     "25.2 0M6 24.6a16 16 0 0 0 20 0M16 5l3.4 18M3.4 19.4l2.6 5.2M28.6 19.4l-2.6 5.2M10 22.6l-.6 3M22 22.6l.6 3'/>"
-    "<circle cx='16' cy='4.6' r='2.2' fill='black'/></svg>",
-    safe="/:=' ",
+    "<circle cx='16' cy='4.6' r='2.2' fill='{}'/></svg>"
 )
-"""A sextant's frame, arc and index arm; used as a mask, so that it takes the brass of either theme."""
+"""A sextant: frame, arc and index arm."""
+
+
+def _image(svg: str) -> str:
+    return "data:image/svg+xml," + quote(svg, safe="/:=' ")
+
+
+ICON = _image(_FRAME.format("#B07D2B", "#B07D2B"))
+"""Of the browser's tab. Its own image: Streamlit would fetch a named icon from a stranger's server."""
+
+_LOGO = _image(_FRAME.format("black", "black"))
+"""As a mask, so that it takes the brass of either theme."""
+
+_CLIP = _image(
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 20 20' fill='none' stroke='black' stroke-width='1.6' "
+    "stroke-linecap='round'><path d='M7.2 6.6v6.1a2.7 2.7 0 0 0 5.4 0V5.4a3.7 3.7 0 0 0-7.4 0v7.4a4.8 4.8 0 0 0 "
+    "9.6 0V6.6'/></svg>"
+)
 
 _NAMES = {
     "paper": "backgroundColor",
@@ -47,7 +63,7 @@ _NAMES = {
 @cache
 def _style() -> str:
     css = (Path(__file__).parent / "runview" / "page.css").read_text(encoding="utf-8")
-    return f":root{{{_palette()}--sx-logo:url(\"{LOGO}\")}}\n{_marks()}\n{css}"
+    return f":root{{{_palette()}--sx-logo:url(\"{_LOGO}\");--sx-clip:url(\"{_CLIP}\")}}\n{_marks()}\n{css}"
 
 
 def _palette() -> str:

@@ -8,7 +8,7 @@ from ui.pages import chat, documents
 
 st.set_page_config(
     page_title="Sextant",
-    page_icon=":material/explore:",
+    page_icon=look.ICON,
     layout="wide",
     initial_sidebar_state=272,
     # an entry of our own makes Streamlit show its menu, and with it the choice between light and dark

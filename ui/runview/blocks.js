@@ -83,9 +83,14 @@ function codeBlock(attrs) {
 }
 
 function citation(attrs, onCite) {
-  const chip = el("button", { type: "button", class: "chip", "data-n": attrs.n, "data-key": attrs.key,
+  const chip = el("span", { role: "button", tabindex: "0", class: "chip", "data-n": attrs.n, "data-key": attrs.key,
     "aria-label": `Source ${attrs.n}`, "aria-haspopup": "dialog" }, String(attrs.n));
   chip.addEventListener("click", () => onCite(chip, attrs));
+  chip.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    onCite(chip, attrs);
+  });
   return el("span", { class: "cite" }, WORD_JOINER, chip);
 }
 

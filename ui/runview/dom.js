@@ -37,13 +37,17 @@ function setAttr(node, name, value) {
   }
 }
 
+function setAttrs(node, attrs) {
+  for (const [name, value] of Object.entries(attrs)) setAttr(node, name, value);
+}
+
 function setVar(node, name, value) {
   const written = String(value);
   if (node.style.getPropertyValue(name) !== written) node.style.setProperty(name, written);
 }
 
 function show(node, visible) {
-  if (node.hidden === visible) node.hidden = !visible;
+  setAttr(node, "hidden", !visible); // the attribute, since SVG elements have no such property
 }
 
 /** Children of `parent` follow `items`: nodes are kept by key, made once, updated in place, removed when gone. */

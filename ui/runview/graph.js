@@ -42,18 +42,14 @@ class Graph {
   }
 
   makeNode(node) {
-    const { x, y, w, h } = node;
     const parts = {
-      ring: svg("rect", { class: "ring-sel", x: x - 4, y: y - 4, width: w + 8, height: h + 8, rx: 9 }),
-      box: svg("rect", { class: "box", x, y, width: w, height: h, rx: 6 }),
-      mark: mark(node.state),
-      title: svg("text", { class: "title", x: x + 29, y: y + h / 2 + 4.5 }),
-      note: svg("text", { class: "note", x: x + w - 9, y: y + h / 2 + 4.5, "text-anchor": "end" }),
+      ring: svg("rect", { class: "ring-sel", rx: 9 }),
+      box: svg("rect", { class: "box", rx: 6 }),
+      mark: mark(node.state, 1, 14),
+      title: svg("text", { class: "title" }),
+      note: svg("text", { class: "note", "text-anchor": "end" }),
       full: svg("title", {}),
     };
-    for (const [name, value] of [["x", x + 9], ["y", y + h / 2 - 7], ["width", 14], ["height", 14]]) {
-      setAttr(parts.mark, name, value);
-    }
     const group = svg("g", { on: { click: () => this.onSelect(group.laneId) } },
       parts.full, parts.ring, parts.box, parts.mark, parts.title, parts.note);
     group.parts = parts;
@@ -63,11 +59,14 @@ class Graph {
   updateNode(group, node) {
     const { parts } = group;
     group.laneId = node.lane_id;
+    placeNode(parts, node);
     const note = node.note || "";
-    const room = node.w - 29 - 8 - (note ? note.length * 6.4 + 8 : 0);
+    const room = node.w - 29 - 8;
+    const beside = room - (note ? note.length * 6.4 + 6 : 0);
+    const both = fitted(node.title, beside) === node.title; // the lane has the seconds too, so the name wins
     updateMark(parts.mark, node.state, Number((/^try (\d+)/.exec(note) || [])[1] || 1));
-    setText(parts.title, fitted(node.title, room));
-    setText(parts.note, note);
+    setText(parts.title, fitted(node.title, both ? beside : room));
+    setText(parts.note, both ? note : "");
     setText(parts.full, `${node.title}: ${STATE_WORDS[node.state] || node.state}${note ? `, ${note}` : ""}`);
     const selected = this.selected && node.lane_id === this.selected ? "selected" : "";
     setAttr(group, "class", `node f-${familyOf(node.state)} n-${node.state} ${node.critical ? "critical" : ""} ${selected}`);
@@ -85,25 +84,31 @@ class Graph {
   }
 }
 
+/** Moves only once: when the plan arrives and the team's one box becomes its sub-tasks. */
+function placeNode(parts, { x, y, w, h }) {
+  const middle = y + h / 2;
+  setAttrs(parts.ring, { x: x - 4, y: y - 4, width: w + 8, height: h + 8 });
+  setAttrs(parts.box, { x, y, width: w, height: h });
+  setAttrs(parts.mark, { x: x + 9, y: middle - 7 });
+  setAttrs(parts.title, { x: x + 29, y: middle + 4.5 });
+  setAttrs(parts.note, { x: x + w - 9, y: middle + 4.5 });
+}
+
 /** The true outline of a graph for a card: its columns and rows, evenly set; first node filled. */
 function outline(shape) {
-  const columns = ranks(shape.nodes.map((node) => node.x));
-  const rows = ranks(shape.nodes.map((node) => node.y + node.h / 2));
-  const spread = Math.min(16, 60 / Math.max(1, rows.size - 1));
+  const columns = [...new Set(shape.nodes.map((node) => Math.round(node.x)))].sort((a, b) => a - b);
+  const tops = shape.nodes.map((node) => node.y);
+  const [top, foot] = [Math.min(...tops), Math.max(...tops)];
+  const shrink = Math.min(0.4, 50 / Math.max(1, foot - top));
   const at = new Map(shape.nodes.map((node) => [node.id, {
-    x: columns.get(node.x) * 46 + 2,
-    y: 34 + (rows.get(node.y + node.h / 2) - (rows.size - 1) / 2) * spread,
+    x: columns.indexOf(Math.round(node.x)) * 46 + 2,
+    y: 33 + (node.y - (top + foot) / 2) * shrink,
   }]));
   const edges = shape.edges.map((edge) => outlineEdge(at.get(edge.source), at.get(edge.target), edge.loop));
   const nodes = shape.nodes.map((node, index) => svg("rect", { x: at.get(node.id).x, y: at.get(node.id).y - 5,
     width: 18, height: 10, rx: 3, class: index ? "" : "first" }));
   return svg("svg", { class: "outline", viewBox: "0 0 240 68", width: 240, height: 68, "aria-hidden": "true" },
     ...edges, ...nodes);
-}
-
-function ranks(values) {
-  const sorted = [...new Set(values.map((value) => Math.round(value)))].sort((a, b) => a - b);
-  return { size: sorted.length, get: (value) => sorted.indexOf(Math.round(value)) };
 }
 
 function outlineEdge(from, to, loop) {

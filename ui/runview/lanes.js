@@ -1,7 +1,7 @@
 // Lanes: one row per step or agent on a shared axis of seconds. A lane tells time by texture; the clock moves by one
 // CSS variable, so a running bar grows without touching its row.
 
-const AXIS_S = [5, 8, 10, 14, 20, 30, 40, 60, 90, 120, 180, 240, 300, 600, 900, 1200, 1800, 3600];
+const AXIS_S = [5, 8, 10, 12, 14, 16, 20, 25, 30, 40, 50, 60, 90, 120, 180, 240, 300, 600, 900, 1200, 1800, 3600];
 const MAX_LANES = 200;
 const LEGEND = [["model", "model"], ["ttft", "first token"], ["tool", "tool"], ["failed", "failed try"],
   ["gap", "back-off"], ["queue", "queue"]];

@@ -14,7 +14,12 @@ class Panel {
     this.meters = el("div", { class: "meters" });
     this.tabs = this.makeTabs();
     this.run = el("div", { class: "run", role: "tabpanel" }, this.graph.root, this.lanes.root);
-    this.foot = el("footer", {}, (this.footLead = el("p", {})), (this.footRest = el("p", { class: "muted" })));
+    this.footMark = mark("done");
+    this.footName = el("b");
+    this.footLead = el("span");
+    this.footRest = el("p", { class: "muted" });
+    this.footLine = el("p", {}, this.footMark, this.footName, this.footLead);
+    this.foot = el("footer", {}, this.footLine, this.footRest);
     this.root = el("aside", { class: "panel", "aria-label": "Run", hidden: true },
       el("header", {}, this.mark, this.word, this.clock, el("span", { class: "space" }), this.stop, close),
       this.meters, this.tabs, el("div", { class: "panel-body" }, this.run, this.sources.root), this.foot);
@@ -90,10 +95,13 @@ class Panel {
 
   updateFoot(view) {
     const run = this.tab === "run";
-    const path = view.critical_path.length > 1 ? `Critical path  ${view.critical_path.join(", ")}` : "";
+    const path = view.critical_path.length > 1 ? view.critical_path.join(", ") : "";
+    setText(this.footName, run && path ? "Critical path" : "");
     setText(this.footLead, run ? path : sourcesFoot(view));
     setText(this.footRest, run ? speedFoot(view) : "");
-    this.footLead.classList.toggle("path", run && !!path);
+    show(this.footMark, !run);
+    updateMark(this.footMark, view.answer.unsupported ? "partial" : "done");
+    this.footLine.classList.toggle("path", run && !!path);
     show(this.foot, !!(this.footLead.textContent || this.footRest.textContent));
   }
 
@@ -111,7 +119,7 @@ function meterValues(view) {
   const done = plan.filter((row) => ENDED.has(row.state)).length;
   const values = [];
   if (plan.length) values.push(["Sub-tasks", `${done} of ${plan.length}`, "", [done, plan.length]]);
-  if (meters.cost_usd !== null) values.push(["Cost, estimated", dollars(meters.cost_usd), "from tokens and prices"]);
+  if (meters.cost_usd !== null) values.push(["Cost, estimated", dollars(meters.cost_usd)]);
   values.push(["Tokens", tokens(meters.tokens_in + meters.tokens_out),
     `${tokens(meters.tokens_in)} in, ${tokens(meters.tokens_out)} out`]);
   values.push(["Model calls", String(meters.calls), plural(meters.tools, "tool call")]);

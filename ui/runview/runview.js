@@ -40,7 +40,7 @@ class Conversation {
     this.scroller.addEventListener("scroll", () => this.onScroll(), { signal, passive: true });
     document.addEventListener("keydown", (event) => this.onKey(event), { signal });
     for (const query of [WIDE, NARROW]) query.addEventListener("change", () => this.redraw(), { signal });
-    this.grown = new ResizeObserver(() => this.follow && this.toFoot(false));
+    this.grown = new ResizeObserver(() => this.follow && this.thread && this.toFoot(false));
     this.grown.observe(this.list);
     this.timer = setInterval(() => this.tick(), 250);
     this.nearby = new IntersectionObserver((entries) => this.onNearby(entries), { rootMargin: "1200px" });
@@ -182,6 +182,7 @@ class Conversation {
   }
 
   draw(turn, view, dirty) {
+    turn.view = view;
     turn.draw(view, dirty, this.now(turn));
     if (turn !== this.shown) return;
     this.panel.update(view, this.now(turn), turn.stopping);
@@ -260,8 +261,8 @@ class Conversation {
     show(this.panel.root, open);
     show(this.scrim, open && !WIDE.matches);
     show(this.opener, !open && !NARROW.matches && !!(this.shown && this.shown.view));
-    if (open) page.dataset.sxPanel = WIDE.matches ? "open" : "sheet";
-    else delete page.dataset.sxPanel;
+    const closed = this.opener.hasAttribute("hidden") ? "" : "closed"; // the header makes room for the button
+    page.dataset.sxPanel = open ? (WIDE.matches ? "open" : "sheet") : closed;
     setAttr(this.root, "data-panel", open ? "open" : "closed");
   }
 

@@ -19,7 +19,7 @@ class Stages {
     show(this.stop, isLive(view));
     this.stop.disabled = !!stopping;
     this.view = view;
-    keyed(this.list, view.lanes.slice(0, MAX_LANES), (lane) => lane.id, (lane) => makeStage(lane), (row, lane) =>
+    keyed(this.list, withTeams(view.lanes.slice(0, MAX_LANES)), (lane) => lane.id, makeStage, (row, lane) =>
       this.updateStage(row, lane, now));
     this.tick(now);
   }
@@ -28,19 +28,40 @@ class Stages {
     setText(this.clock, isLive(this.view) ? clock(now) : seconds(this.view.ended_s ?? now));
     setVar(this.list, "--now", now.toFixed(2));
     setVar(this.list, "--span", Math.max(1, now).toFixed(2));
+    for (const row of this.list.children) if (row.lane) setText(row.parts.figure, stageFigure(row.lane, now));
   }
 
   updateStage(row, lane, now) {
     const { parts } = row;
-    const children = this.view.lanes.filter((other) => other.parent_id === lane.id);
+    const inner = lane.kind === "agent";
+    row.lane = lane.members ? null : lane; // a team's row has no clock of its own
     updateMark(parts.mark, lane.state, lane.attempt);
     setText(parts.title, lane.title);
-    setText(parts.figure, children.length ? stageCounts(children) : stageFigure(lane, now));
-    setAttr(row, "class", `stage d-${Math.min(lane.depth, 1)} f-${familyOf(lane.state)} l-${lane.state}`);
+    setText(parts.figure, lane.members ? stageCounts(lane.members) : stageFigure(lane, now));
+    setAttr(row, "class", `stage d-${inner ? 1 : 0} f-${familyOf(lane.state)} l-${lane.state}`);
     row.classList.toggle("late", !!lane.late_s);
-    show(parts.bar, lane.depth > 0 && lane.start !== null);
-    drawBar(parts.bar, lane);
+    show(parts.bar, inner && lane.start !== null);
+    if (inner) drawBar(parts.bar, lane);
   }
+}
+
+/** Sub-agents under one row that counts them; their own node has no lane once they stand for it. */
+function withTeams(lanes) {
+  const rows = [];
+  for (const lane of lanes) {
+    const before = rows[rows.length - 1];
+    if (lane.kind === "agent" && !(before && before.kind === "agent")) rows.push(teamRow(lanes, lane.parent_id));
+    rows.push(lane);
+  }
+  return rows;
+}
+
+function teamRow(lanes, parentId) {
+  const members = lanes.filter((lane) => lane.kind === "agent" && lane.parent_id === parentId);
+  const ended = members.every((lane) => ENDED.has(lane.state));
+  const bad = members.filter((lane) => lane.state !== "done" && lane.state !== "cached").length;
+  const state = !ended ? "running" : bad === members.length ? "failed" : bad ? "partial" : "done";
+  return { id: `team ${parentId}`, title: "Team", kind: "team", state, members };
 }
 
 function makeStage(lane) {
@@ -52,7 +73,7 @@ function makeStage(lane) {
 }
 
 function stageFigure(lane, now) {
-  if (lane.start === null) return waitsFor(lane);
+  if (lane.start === null) return lane.kind === "agent" ? waitsFor(lane).replace(/^starts (when|after) /, "after ").replace(/ is done$/, "") : waitsFor(lane);
   return lane.late_s ? `+${lane.late_s.toFixed(1)} s` : seconds(laneElapsed(lane, now));
 }
 

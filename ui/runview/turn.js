@@ -1,6 +1,7 @@
 // One turn of the conversation: the question, how it is being worked on, the answer.
 
 const LONG_QUESTION = 900;
+const LONG_PLAN = 12;
 
 class Turn {
   /** `run` is a row of the thread's runs; `deps` are {api, onCite, onOpen, onStop}. */
@@ -17,7 +18,7 @@ class Turn {
     this.after = el("div", { class: "after" });
     this.actions = this.makeActions();
     this.root = el("article", { class: "turn", "aria-label": "Question and answer", "data-run": run.run_id },
-      questionBubble(run.question), this.status.root, this.fold.root, this.plan, this.findings, this.stages.root,
+      questionBubble(run.question), this.plan, this.status.root, this.fold.root, this.findings, this.stages.root,
       this.answer, this.after, this.actions);
   }
 
@@ -50,7 +51,8 @@ class Turn {
   }
 
   toggle() {
-    this.expanded = !this.isOpen();
+    // on a phone a running turn shows only what is being written, so the first touch asks for all of it
+    this.expanded = this.deps.narrow() && isLive(this.view) ? this.expanded !== true : !this.isOpen();
     this.draw(this.view, null, this.deps.clock(this));
     if (this.expanded) this.deps.onOpen(this, "run");
   }
@@ -91,15 +93,29 @@ class Turn {
     fold.root.classList.toggle("open", inside && opened);
     setAttr(fold.root, "aria-expanded", inside && opened ? "true" : "false");
     fold.root.classList.toggle("live", live);
+    this.root.classList.toggle("over", !live);
+    this.root.classList.toggle("expanded", this.expanded === true);
   }
 
   drawPlan(view, opened) {
     show(this.plan, opened && view.plan.length > 0);
-    const head = [{ id: " head", head: true }];
-    keyed(this.plan, head.concat(view.plan), (row) => row.id, makePlanRow, (node, row) => {
+    const long = view.plan.length > LONG_PLAN && !this.wholePlan;
+    const rows = long ? view.plan.slice(0, LONG_PLAN - 2) : view.plan;
+    const more = long ? [{ id: " more", more: true }] : [];
+    keyed(this.plan, [{ id: " head", head: true }, ...rows, ...more], (row) => row.id, (row) => this.makePlanRow(row), (node, row) => {
       if (row.head) setText(node.lastChild, plural(view.plan.length, "sub-task"));
+      else if (row.more) setText(node, `${view.plan.length - rows.length} more: ${stateCounts(view.plan.slice(rows.length))}`);
       else updatePlanRow(node, row, view.plan);
     });
+  }
+
+  makePlanRow(row) {
+    if (row.head) return el("header", {}, el("b", {}, "Plan"), el("span", { class: "muted" }));
+    if (!row.more) return makePlanRow(row);
+    return el("button", { type: "button", class: "btn quiet small plan-more", on: { click: () => {
+      this.wholePlan = true;
+      this.drawPlan(this.view, true);
+    } } });
   }
 
   drawFindings(view, opened) {
@@ -179,7 +195,6 @@ function questionBubble(question) {
 }
 
 function makePlanRow(row) {
-  if (row.head) return el("header", {}, el("b", {}, "Plan"), el("span", { class: "muted" }));
   const parts = { mark: mark(row.state), n: el("span", { class: "n" }), title: el("span", { class: "title" }),
     after: el("span", { class: "muted" }) };
   const node = el("div", { class: "plan-row" }, parts.mark, parts.n, parts.title, parts.after);
