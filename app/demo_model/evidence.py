@@ -16,7 +16,7 @@ from app.demo_model.words import (
     alike,
     content_stems,
     content_words,
-    sentences,
+    headed_sentences,
     similarity,
     stem,
     stems,
@@ -28,6 +28,8 @@ CITED = re.compile(rf"(?:\s*{KEY})+")
 _HEADER = re.compile(r"(?:\A|\n[ \t]*\n)[ \t]*\[(?P<key>[0-9a-z]{6,64})\][ \t]+(?P<place>\S[^\n]*)")
 _PAGE = re.compile(r"\s*\((?:page|p\.)\s*(\d+)\)\s*$")
 
+MAX_QUOTE_CHARS = 600
+_LOOKS_LIKE_KEY = re.compile(r"\s*\[(?=[a-z]*[0-9])[0-9a-z]{6,64}\]")
 ENOUGH = 0.42
 """Share of the question's weight that a sentence with its heading must hold to count as an answer."""
 
@@ -88,23 +90,25 @@ def _passage(key: str, place: str, text: str) -> Passage:
 
 def sentences_of(passages: Sequence[Passage]) -> list[Sentence]:
     return [
-        Sentence(text, (passage.key,) if passage.key else (), passage.document, passage.heading, rank, at)
+        Sentence(text, (passage.key,) if passage.key else (), passage.document, heading or passage.heading, rank, at)
         for rank, passage in enumerate(passages)
-        for at, text in enumerate(_quotable(passage.text))
+        for at, (heading, text) in enumerate(_quotable(passage.text))
     ]
 
 
-def _quotable(text: str) -> list[str]:
-    """Sentences that can stand in an answer: no images, no markup, nothing endless."""
+def _quotable(text: str) -> list[tuple[str, str]]:
+    """Sentences that can stand in an answer: no images, no half markup, no keys of others, nothing endless."""
     kept = []
-    for sentence in sentences(text):
-        if "![" in sentence or "<img" in sentence or len(sentence) > 600:
+    for heading, sentence in headed_sentences(text):
+        if "![" in sentence or "<img" in sentence or len(sentence) > MAX_QUOTE_CHARS:
             continue
         for mark in ("**", "`", "*"):
             if sentence.count(mark) % 2:
                 sentence = sentence.replace(mark, "")
-        kept.append(sentence.strip())
-    return [sentence for sentence in kept if sentence]
+        sentence = _LOOKS_LIKE_KEY.sub("", sentence).strip()
+        if sentence:
+            kept.append((heading, sentence))
+    return kept
 
 
 _CUES = {
@@ -133,6 +137,12 @@ _LEANS = re.compile(
     r"(?:to do|without|after|before|with) (?:this|that)|as (?:shown|described|mentioned|noted))\b",
     re.IGNORECASE,
 )
+_POINTS = re.compile(
+    r"\b(?:figures?|tables?|lists?|examples?|diagrams?|sections?) (?:below|above)\b|^the (?:table|figure|following)\b|"
+    r"^(?:\w+ ){1,5}(?:this|these|those) (?!is\b|are\b|was\b|were\b)\w+",
+    re.I,
+)
+"""Points at something that the quotation leaves behind."""
 _VERB = re.compile(
     r"\b(is|are|was|were|has|have|had|can|may|must|should|will|would|does|do|did|be|\w{3,}(?:s|ed|ing|en))\b", re.I
 )
@@ -168,7 +178,9 @@ def rank(question: Question, found: Sequence[Sentence]) -> list[Scored]:
 
 def _weights(terms: Mapping[str, float], found: Sequence[Sentence]) -> dict[str, float]:
     """Rarer is heavier; a word that occurs nowhere is the heaviest: it is what the text fails to hold."""
-    held = [stems(sentence.text) | stems(f"{sentence.heading} {sentence.document}") for sentence in found]
+    held = [
+        stems(sentence.text) | stems(f"{sentence.heading} {_FILE.sub('', sentence.document)}") for sentence in found
+    ]
     counts = Counter(term for stemmed in held for term in terms if _match(term, stemmed))
     n = len(found)
     rarity = {t: math.log(1 + (n - counts[t] + 0.5) / (counts[t] + 0.5)) for t in terms}
@@ -185,8 +197,8 @@ def _match(term: str, stemmed: frozenset[str]) -> float:
     if term in stemmed:
         return 1.0
     if len(term) >= 5:
-        begin = term[: max(5, len(term) - 2)]
-        if any(other.startswith(begin) or (len(other) >= 5 and term.startswith(other)) for other in stemmed):
+        begin, least = term[: max(5, len(term) - 1)], max(5, len(term) - 1)
+        if any(other.startswith(begin) or (len(other) >= least and term.startswith(other)) for other in stemmed):
             return 0.7
     return 0.5 if alike(term) & stemmed else 0.0
 
@@ -199,8 +211,11 @@ def _score(question: Question, sentence: Sentence, weights: Mapping[str, float],
     about = sum(weights[t] * match for t, match in around.items()) / total
     if not inside and (about < 0.8 or len(weights) < 2):
         share *= 0.4  # a heading alone promises more than its sentences keep
-    if "number" in question.kinds and _CUES["number"].search(sentence.text):
-        share += 0.1  # what was asked for is there
+    if question.names and not any(name in inside or name in around for name in question.names):
+        share *= 0.9  # what the question names is not here
+    for kind in {"number", "who"} & set(question.kinds):
+        # what is asked for, a figure or a person, is there or is not
+        share = share + 0.1 if _CUES[kind].search(sentence.text) else share * 0.8
     score = held / total + _bonus(question, sentence, about) - _fault(sentence)
     focused = _focused(question.focus, inside, around)
     if question.focus and focused:
@@ -214,10 +229,13 @@ def _held(terms: Iterable[str], stemmed: frozenset[str]) -> dict[str, float]:
     return {term: match for term in terms if (match := _match(term, stemmed))}
 
 
+_FILE = re.compile(r"^.*/|\.\w{1,5}$")
+
+
 def _around(terms: Iterable[str], sentence: Sentence) -> dict[str, float]:
     """Terms in heading or document name; a heading that names much else promises less."""
     found: dict[str, float] = {}
-    for place in (sentence.heading, sentence.document):
+    for place in (sentence.heading, _FILE.sub("", sentence.document)):
         held = _held(terms, stems(place))
         special = min(1.0, 0.4 + len(held) / max(1, len(content_stems(place))))
         for term, match in held.items():
@@ -247,18 +265,23 @@ def _bonus(question: Question, sentence: Sentence, about: float) -> float:
     return bonus
 
 
+_SAYS = re.compile(
+    r"(?:(?:an?|the)\s+)?(.{1,60}?)\s+(?:\([^)]*\)\s+)?(is|are|means|refers to|denotes|[a-z]{3,}s)\b\s*(.*)", re.I
+)
+
+
 def _defines(subject: str, text: str) -> float:
-    """1 when the sentence begins by saying what the subject is, less when it only begins with it."""
+    """1 when the sentence begins by saying what the subject is, less when it begins with it or a part of it."""
     wanted = content_stems(subject)
-    found = re.match(r"(.{1,80}?)\s(is|are|means|refers to|denotes|stands for|describes)\s(.*)", text)
-    if not wanted or not found:
-        return 0.4 if wanted and wanted <= content_stems(" ".join(text.split()[:6])) else 0.0
-    named = content_stems(found[1])
-    if not wanted <= named:
-        return 0.4 if named and named <= wanted and stem(content_words(subject)[0]) in named else 0.0
-    exact = len(named) <= len(wanted) + 1
-    article = re.match(r"(an?|the|one|any|when|what|how)\b", found[3])
-    return (0.8 if exact else 0.4) + (0.2 if article else 0.0)
+    found = _SAYS.match(text)
+    named = content_stems(found[1]) if found else frozenset()
+    if not found or not wanted or not named:
+        return 0.0
+    if named == wanted:
+        what = found[2].lower() in ("is", "are", "means", "refers to", "denotes")
+        return 1.0 if what and re.match(r"(?:an?|the|one|any|when|what|how)\b", found[3]) else 0.8 if what else 0.6
+    first = stem(content_words(subject)[0])
+    return 0.4 if first in named and (named <= wanted or stem(content_words(found[1])[0]) in wanted) else 0.0
 
 
 def _fault(sentence: Sentence) -> float:
@@ -273,6 +296,7 @@ def _fault(sentence: Sentence) -> float:
     fault += 0.3 if re.match(r"[a-z]+\b(?![_(])", text) else 0.0
     fault += 0.2 if not re.search(r"[.!?。！？)\"”’*`:]$", text) else 0.0
     fault += 0.1 if text.startswith("(") else 0.0
+    fault += 0.25 if _POINTS.search(text) else 0.0
     fault += 0.25 if text.isascii() and not _VERB.search(text) else 0.0
     fault += 0.1 if count > 55 else 0.0
     fault += 0.3 if sum(char in "|=<>{}_/\\" for char in text) > len(text) / 12 else 0.0

@@ -345,8 +345,8 @@ def _overview(text: str) -> Parts | None:
     be, do = ("are", "do") if is_plural(thing) else ("is", "does")
     asked = (
         f"What {be} {thing} and why {do} {'they' if be == 'are' else 'it'} matter?",
-        f"What is known about {thing}: parts and how they work together?",
-        f"What is known about {thing}: examples and use in practice?",
-        f"What is known about {thing}: limits, costs and risks?",
+        f"What is known about {thing}: parts, steps and rules?",
+        f"What is known about {thing}: examples and benefits in practice?",
+        f"What is known about {thing}: limits, failures and costs?",
     )
     return Parts(text, asked)

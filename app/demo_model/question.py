@@ -46,6 +46,11 @@ class Question:
         return terms
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """Stems of what it calls by name."""
+        return _named(self.text) & frozenset(self.terms)
+
+    @cached_property
     def subject(self) -> str:
         """The thing a direct answer would begin with, as in `What is a write-ahead log?`."""
         found = _SUBJECT.search(self.text)

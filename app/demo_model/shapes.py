@@ -147,10 +147,20 @@ def _work(parts: Parts, most: int) -> list[tuple[str, str, int]]:
         return [(parts.questions[0] if not parts.several else parts.question, title_of(parts.question), 0)]
     room = most - 1 if parts.compared else most
     asked = parts.questions[:room]
-    work = [(q, title_of(parts.things[at] if parts.compared else q), 0) for at, q in enumerate(asked)]
+    work = [
+        (q, title_of(parts.things[at] if parts.compared else _labelled(parts, at)), 0) for at, q in enumerate(asked)
+    ]
     if parts.compared:
         work.append((parts.comparing_question, "Differences and trade-offs", len(asked)))
     return _distinct_titles(work)
+
+
+def _labelled(parts: Parts, at: int) -> str:
+    """The thing with its tail, as in `duties of a tenant`, else the question."""
+    if not parts.things:
+        return parts.questions[at]
+    tail = parts.tail if re.match(r" (?:of|for|in|on) ", parts.tail) else ""
+    return re.sub(r"^the\s+", "", parts.things[at]) + tail
 
 
 def _distinct_titles(work: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:

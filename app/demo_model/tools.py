@@ -39,8 +39,8 @@ _CHANGING = frozenset(
     map(
         stem,
         word_set(
-            "send delete remove write create update insert post pay charge refund transfer execute run book order cancel "
-            "buy sell publish deploy move rename drop kill stop start restart submit invite share grant revoke"
+            "send delete remove write create update insert post pay charge refund transfer execute run book order "
+            "cancel buy sell publish deploy move rename drop kill stop start restart submit invite share grant revoke"
         ),
     )
 )

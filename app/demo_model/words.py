@@ -5,7 +5,7 @@ rewritten, so that a quotation is one.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import Stemmer
@@ -139,16 +139,40 @@ _BULLET = re.compile(r"^\s{0,8}(?:[-*+•‣▪–]|\(?\d{1,2}[.)]|\(?[a-z][.)])
 _FENCE = re.compile(r"^\s*(```|~~~)")
 
 
+_TABLE_ROW = re.compile(r"^\s*\|| \| ")
+
+
 def sentences(text: str) -> list[str]:
     """Sentences and list items in order; headings, tables and code are left out."""
-    found: list[str] = []
-    for block in _blocks(text):
-        found.extend(_split(block))
+    return [sentence for _, sentence in headed_sentences(text)]
+
+
+def headed_sentences(text: str) -> list[tuple[str, str]]:
+    """Each sentence with the heading that it stands under inside the text, if any."""
+    found: list[tuple[str, str]] = []
+    heading = ""
+    for lines in _blocks(text):
+        if found_heading := _heading_of(lines):
+            heading, lines = found_heading, lines[1:]
+        found.extend((heading, sentence) for sentence in _split(" ".join(lines)))
     return found
 
 
-def _blocks(text: str) -> Iterator[str]:
-    """Running text with its line breaks undone; a list item is a block of its own."""
+def _heading_of(lines: Sequence[str]) -> str:
+    """The first line of a block when it is a heading: short, a capital first, no stop last, prose under it."""
+    first = lines[0]
+    if first.startswith("#"):
+        return first.strip("# ")
+    if len(lines) < 2 or len(first) > 80 or not re.match(r"[\"“]?[A-Z0-9]", first) or first[-1] in ".!?:;,-–":
+        return ""
+    last = first.split()[-1].lower()
+    below = lines[1]
+    prose = len(first.split()) <= 5 or len(below) >= 1.5 * len(first)
+    return first if prose and last not in STOP and re.match(r"[\"“(`*]?[A-Z0-9]", below) else ""
+
+
+def _blocks(text: str) -> Iterator[list[str]]:
+    """Lines that belong together; a list item and a heading are blocks of their own, tables and code are none."""
     lines: list[str] = []
     code = False
     for line in [*text.splitlines(), ""]:
@@ -157,11 +181,14 @@ def _blocks(text: str) -> Iterator[str]:
             line = ""
         elif code:
             continue
-        apart = not line.strip() or line.lstrip().startswith(("#", "|", ">|"))
-        if (apart or _BULLET.match(line)) and lines:
-            yield " ".join(lines)
+        marked = line.lstrip().startswith("#")
+        apart = not line.strip() or bool(_TABLE_ROW.search(line))
+        if (apart or marked or _BULLET.match(line)) and lines:
+            yield lines
             lines = []
-        if not apart:
+        if marked:
+            yield [line.strip()]
+        elif not apart:
             lines.append(_BULLET.sub("", line).strip())
 
 
