@@ -13,7 +13,7 @@ STOP_TIMEOUT_S = 5
 
 
 @asynccontextmanager
-async def demo_model(arguments: Sequence[str] = ()) -> AsyncIterator[str]:
+async def demo_model(arguments: Sequence[str] = ("--tokens-per-s", "140")) -> AsyncIterator[str]:
     """Base URL of a demo model of our own, on a free port. It ends with us, also when we are killed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app.demo_model", "--port", "0", "--parent-pid", str(os.getpid()), *arguments,

@@ -7,9 +7,9 @@ that lost its run can add nothing. Followers are woken by NOTIFY and read rows; 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -43,6 +43,18 @@ _SELECT = (
 )
 
 
+Also = Callable[[Any, str], Awaitable[None]]
+"""(connection, run id): what else belongs into the transaction that ends a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A run's row at its end."""
+
+    values: tuple[Any, ...]
+    also: Also
+
+
 class Recorder:
     """Writes one run's events for one claim of it."""
 
@@ -72,13 +84,13 @@ class Recorder:
         self._waiting.append(event)
         self._news.set()
 
-    async def finish(self, event: RunEvent, status: str, output: Jsonb, error: Jsonb) -> None:
-        """Store everything waiting, then the terminal event and the run's result in one transaction.
+    async def finish(self, event: RunEvent, status: str, output: Jsonb, error: Jsonb, also: Also) -> None:
+        """Store everything waiting, then in one transaction the terminal event, the run's result, and what `also` does.
 
         Raises StaleWriter when another worker has the run. So no reader ever sees a result without its end.
         """
         await self.flush()
-        await self._store([event], (status, output, error, self._run_id))
+        await self._store([event], Result((status, output, error, self._run_id), also))
         self._refuse_if_lost()
 
     async def flush(self) -> None:
@@ -103,7 +115,7 @@ class Recorder:
             if batch:
                 await self._store(batch)
 
-    async def _store(self, batch: list[RunEvent], result: tuple[Any, ...] | None = None) -> None:
+    async def _store(self, batch: list[RunEvent], result: Result | None = None) -> None:
         numbered = [replace(event, seq=self._seq + at) for at, event in enumerate(batch, 1)]
         for pause_s in (*RETRY_S, None):
             try:
@@ -123,18 +135,20 @@ class Recorder:
                 log.warning("run %s: events wait for the database: %s", self._run_id, error)
                 await asyncio.sleep(pause_s)
 
-    async def _insert(self, events: list[RunEvent], result: tuple[Any, ...] | None) -> None:
+    async def _insert(self, events: list[RunEvent], result: Result | None) -> None:
         rows = [
             (self._run_id, it.seq, it.at, it.type, it.span_id, it.parent_id, it.attempt, Jsonb(dict(it.data)))
             for it in events
         ]
         try:
-            async with self._pool.connection() as connection, connection.transaction(), connection.pipeline():
-                await connection.execute("select fence(%s, %s)", (self._run_id, self._epoch))
-                await connection.cursor().executemany(_INSERT, rows)
+            async with self._pool.connection() as connection, connection.transaction():
+                async with connection.pipeline():
+                    await connection.execute("select fence(%s, %s)", (self._run_id, self._epoch))
+                    await connection.cursor().executemany(_INSERT, rows)
+                    await connection.execute("select pg_notify(%s, %s)", (CHANNEL, self._run_id))
                 if result:
-                    await connection.execute(_FINISH, result)
-                await connection.execute("select pg_notify(%s, %s)", (CHANNEL, self._run_id))
+                    await connection.execute(_FINISH, result.values)
+                    await result.also(connection, self._run_id)
         except psycopg.DatabaseError as error:
             if error.sqlstate == STALE_WRITER:
                 raise StaleWriter(f"run {self._run_id} belongs to another worker") from error

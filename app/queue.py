@@ -1,14 +1,16 @@
 """The queue that carries runs: procrastinate, in the same Postgres, so a run and its job are admitted together.
 
-Only the run's id travels; everything about a run is in its row. Jobs of one thread share a lock, which keeps their
-order. The lock is no fence: a worker that was paused and comes back would end the job that another one is carrying. So
-ending a job checks who has it, and the truth about a run is its epoch.
+Only the run's id travels; everything about a run is in its row. A run waits for its parent, so the messages of a
+conversation keep their order without a lock that would also hold back its branches; a run's own jobs share one. That
+lock is no fence: a worker that was paused and comes back would end the job that another one is carrying. So ending a
+job checks who has it, and the truth about a run is its epoch.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import procrastinate
 from procrastinate import JobContext, PsycopgConnector
@@ -69,11 +71,18 @@ class RunQueue:
         """Use `pool`, which stays its owner's."""
         await self.app.open_async(pool)
 
-    async def defer(self, connection: object, run_id: str, thread_id: str, *, after_s: float = 0) -> int:
-        """Queue a run inside the caller's transaction; the job's id. Runs of a thread start one after the other."""
+    async def defer(self, connection: Any, run_id: str, *, after_s: float = 0) -> None:
+        """Queue a run inside the caller's transaction, and note its job. A run's jobs never overlap."""
         at = datetime.now(UTC) + timedelta(seconds=after_s) if after_s else None
-        task = self._task.configure(lock=thread_id, connection=connection, schedule_at=at)
-        return await task.defer_async(run_id=run_id)
+        task = self._task.configure(lock=run_id, connection=connection, schedule_at=at)
+        job_id = await task.defer_async(run_id=run_id)
+        await connection.execute("update runs set job_id = %s where run_id = %s", (job_id, run_id))
+
+    async def release_children(self, connection: Any, run_id: str) -> None:
+        """Queue the runs that were to go on from this one, inside the transaction that ends it."""
+        waiting = "select run_id from runs where parent_run_id = %s and status = 'queued' order by created_at"
+        for row in await (await connection.execute(waiting, (run_id,))).fetchall():
+            await self.defer(connection, row["run_id"])
 
     async def abort(self, job_id: int) -> None:
         """Cancel a queued job, or raise CancelledError inside a running one, in whichever process it runs."""

@@ -14,13 +14,16 @@ from psycopg.types.json import Jsonb
 
 from app.activities import Activity
 from app.borders import NotFound, Rejected, checked_id, checked_question
-from app.events import ROOT, RunEvent
+from app.events import ROOT, RunEvent, json_safe
 from app.journal import Journal, Recorder
 from app.postgres import Pool
 from app.queue import RunQueue
 
 MAX_TITLE_CHARS = 60
 TERMINAL = ("succeeded", "failed", "cancelled")
+MULTITASK = ("enqueue", "interrupt", "branch")
+HEAD = "head"
+"""Stands for the newest run of the branch that is being read, looked up under the thread's lock."""
 
 Row = dict[str, Any]
 
@@ -86,7 +89,10 @@ class Runs:
                 await self.cancel(run["run_id"], owner)
         async with self._pool.connection() as connection, connection.transaction():
             for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
-                await connection.execute(f"delete from {table} where thread_id = %s", (thread_id,))
+                await connection.execute(
+                    f"delete from {table} where thread_id in (select run_id from runs where thread_id = %s)",
+                    (thread_id,),
+                )
             await connection.execute("delete from threads where thread_id = %s and owner = %s", (thread_id, owner))
 
     # -- runs --------------------------------------------------------------------------------------------------------
@@ -98,39 +104,101 @@ class Runs:
         question: Any,
         *,
         idempotency_key: str | None = None,
+        multitask: str = "enqueue",
+        after: str | None = None,
         owner: str = "local",
     ) -> Row:
         """Admit a run: when this returns, the run will happen, whatever dies.
 
         The same `idempotency_key` with the same request returns the first run; with another request it is Rejected.
+        `multitask` says what happens while another run of the conversation is going: `enqueue` waits for it,
+        `interrupt` stops it first, `branch` starts beside it from where it started. `after` names the run to go on
+        from, `""` the beginning; unset, it is the newest one of the branch that is being read.
         """
         self._activity(graph)
         question = checked_question(question, self._max_question_chars)
-        thread = await self.thread(thread_id, owner)
         key = checked_id(idempotency_key, "idempotency_key") if idempotency_key else None
-        digest = hashlib.sha256(orjson.dumps([thread_id, graph, question])).hexdigest()
-        run_id = str(uuid4())
-        async with self._pool.connection() as connection, connection.transaction():
-            inserted = await connection.execute(
-                "insert into runs (run_id, thread_id, owner, graph, status, input, idempotency_key, request_hash) "
-                "values (%s, %s, %s, %s, 'queued', %s, %s, %s) on conflict (owner, idempotency_key) do nothing",
-                (run_id, thread_id, owner, graph, Jsonb({"question": question}), key, digest),
+        if multitask not in MULTITASK:
+            raise Rejected(
+                "multitask_unknown",
+                f"multitask_strategy: there is no {multitask!r}",
+                field="multitask_strategy",
+                actual=multitask,
+                fix=f"choose one of {', '.join(MULTITASK)}",
             )
-            if inserted.rowcount:
-                job_id = await self.queue.defer(connection, run_id, thread_id)
-                await connection.execute("update runs set job_id = %s where run_id = %s", (job_id, run_id))
-                await connection.execute(
-                    "update threads set updated_at = now(), graph = %s, title = %s where thread_id = %s",
-                    (graph, thread["title"] or title_of(question), thread_id),
-                )
-                return await self.run(run_id, owner, connection=connection)
-        first = await self._one(f"select {_RUN} from runs where owner = %s and idempotency_key = %s", owner, key)
-        if first["request_hash"] != digest:
+        await self.thread(thread_id, owner)
+        digest = hashlib.sha256(orjson.dumps([thread_id, graph, question, multitask, after])).hexdigest()
+        if key and (first := await self._replayed(owner, key, digest)):
+            return first
+        parent = await self._parent(thread_id, multitask, after, owner)
+        return await self._admit(thread_id, graph, {"question": question}, parent, key, digest, owner)
+
+    async def _replayed(self, owner: str, key: str, digest: str) -> Row | None:
+        """The run that this key started before. Raises Rejected when it was another request."""
+        rows = await self._all(f"select {_RUN} from runs where owner = %s and idempotency_key = %s", owner, key)
+        if not rows:
+            return None
+        if rows[0]["request_hash"] != digest:
             raise Rejected(
                 "idempotency_key_reused", "idempotency_key: it was used with another request", field="idempotency_key",
                 fix="use a new key for a new request",
             )  # fmt: skip
-        return _with_question(first)
+        return _with_question(rows[0])
+
+    async def _parent(self, thread_id: str, multitask: str, after: str | None, owner: str) -> str | None:
+        """Run to go on from: HEAD for the newest of the branch at the time of admission, None for the beginning."""
+        if after is not None:
+            return (await self.run(after, owner))["run_id"] if after else None
+        going = [run for run in await self.runs(thread_id, owner) if run["status"] not in TERMINAL]
+        if multitask == "interrupt":
+            for run in going:
+                await self.cancel(run["run_id"], owner)
+        if multitask == "branch" and going:
+            parent = going[0]["parent_run_id"]
+            return str(parent) if parent else None
+        return HEAD
+
+    async def _admit(
+        self, thread_id: str, graph: str, given: Row, parent: str | None, key: str | None, digest: str, owner: str
+    ) -> Row:
+        run_id = str(uuid4())
+        async with self._pool.connection() as connection, connection.transaction():
+            # the thread's row is the turnstile: a hundred posts at once line up behind each other
+            locked = await connection.execute("select * from threads where thread_id = %s for update", (thread_id,))
+            thread = await locked.fetchone()
+            if thread is None:
+                raise NotFound(f"there is no thread {thread_id}")
+            if parent is HEAD:
+                parent = thread["head_run_id"]
+            inserted = await connection.execute(
+                "insert into runs (run_id, thread_id, owner, graph, status, input, idempotency_key, request_hash, "
+                "parent_run_id) values (%s, %s, %s, %s, 'queued', %s, %s, %s, %s) "
+                "on conflict (owner, idempotency_key) do nothing",
+                (run_id, thread_id, owner, graph, Jsonb(json_safe(given)), key, digest, parent),
+            )
+            if inserted.rowcount:
+                await self._queue_when_due(connection, run_id, parent)
+                await connection.execute(
+                    "update threads set updated_at = now(), graph = %s, title = %s, head_run_id = %s "
+                    "where thread_id = %s",
+                    (graph, thread["title"] or title_of(given["question"]), run_id, thread_id),
+                )
+                return await self.run(run_id, owner, connection=connection)
+        assert key is not None  # only a key can conflict
+        first = await self._replayed(owner, key, digest)
+        if first is None:
+            raise NotFound(f"there is no run of key {key}")
+        return first
+
+    async def _queue_when_due(self, connection: Any, run_id: str, parent: str | None) -> None:
+        """Queue the run now, unless its parent is going: then the parent's end queues it."""
+        if parent:
+            # locks out the parent's end, which looks for children and must not miss this one
+            locked = await connection.execute("select status from runs where run_id = %s for update", (parent,))
+            row = await locked.fetchone()
+            if row and row["status"] not in TERMINAL:
+                return
+        await self.queue.defer(connection, run_id)
 
     async def run(self, run_id: str, owner: str = "local", *, connection: Any = None) -> Row:
         """One run's row. Raises NotFound."""
@@ -163,7 +231,7 @@ class Runs:
             async with Recorder(self._pool, run_id, stopped[0]["epoch"], seq) as recorder:
                 error = {"kind": "cancelled", "message": "Stopped.", "fix": "Resume it, or ask again."}
                 end = RunEvent("run.cancelled", ROOT, None, {"error": error}, time.time())
-                await recorder.finish(end, "cancelled", Jsonb(run["output"]), Jsonb(error))
+                await recorder.finish(end, "cancelled", Jsonb(run["output"]), Jsonb(error), self.queue.release_children)
         return await self.run(run_id, owner)
 
     async def resume(self, run_id: str, owner: str = "local") -> Row:
@@ -182,8 +250,7 @@ class Runs:
                 (run_id,),
             )
             if taken.rowcount:
-                job_id = await self.queue.defer(connection, run_id, run["thread_id"])
-                await connection.execute("update runs set job_id = %s where run_id = %s", (job_id, run_id))
+                await self.queue.defer(connection, run_id)
         return await self.run(run_id, owner)
 
     # -- small ones --------------------------------------------------------------------------------------------------

@@ -2,6 +2,11 @@
 
 A claim raises the run's epoch. Everything that a worker writes (events, checkpoints, result) carries the epoch and is
 refused once somebody else has claimed the run, so a worker that was paused and comes back can change nothing.
+
+To LangGraph each run is a thread of its own, which starts from the last state of the run before it. So a resume can
+never meet another run's checkpoint (LangGraph replays finished steps when the checkpoint it is given is not the
+newest), branches are rows with one parent, retention is a deletion by run, and what a turn costs does not grow with the
+number of turns, because only the newest messages are carried over.
 """
 
 import asyncio
@@ -37,15 +42,17 @@ LEASE_S = 8.0
 """A run whose worker was silent for so long is lost, and anybody may claim it."""
 SWEEP_S = 2.0
 BLOCKED_S = 1.0
-"""Pause before a claim is tried again that another run of the thread stood in the way of."""
+"""Pause before a claim is tried again while the lease of another worker is not over."""
 MAX_LOSSES = 5
+CARRIED_MESSAGES = 20
+"""Messages of the conversation so far that a run starts with."""
 
 _CLAIM = """
 update runs set status = 'running', epoch = epoch + 1, worker = %(worker)s, losses = losses + (status = 'running')::int,
     lease_until = now() + %(lease_s)s * interval '1 second', started_at = coalesce(started_at, now())
 where run_id = %(run_id)s and (status = 'queued' or (status = 'running' and lease_until < now()))
-    and not exists (select 1 from runs other where other.thread_id = runs.thread_id and other.run_id <> runs.run_id
-                    and other.status = 'running' and other.lease_until > now())
+    and not exists (select 1 from runs parent where parent.run_id = runs.parent_run_id
+                    and parent.status in ('queued', 'running', 'waiting'))
 returning *
 """
 _KEEP = """
@@ -54,8 +61,10 @@ where worker = %s and status = 'running' and run_id = any(%s)
 """
 # a run whose job is gone although nobody carries it: a crash between the two, or a queue row removed by hand
 _ORPHANS = """
-select run_id, thread_id from runs where (status = 'queued' or (status = 'running' and lease_until < now()))
+select run_id from runs where (status = 'queued' or (status = 'running' and lease_until < now()))
     and created_at < now() - interval '10 seconds'
+    and not exists (select 1 from runs parent where parent.run_id = runs.parent_run_id
+                    and parent.status in ('queued', 'running', 'waiting'))
     and not exists (select 1 from procrastinate_jobs j where j.id = runs.job_id and j.status in ('todo', 'doing'))
 for update skip locked
 """
@@ -117,11 +126,7 @@ class Worker:
         await self.queue.take_back()
         async with self._pool.connection() as connection, connection.transaction():
             for row in await (await connection.execute(_ORPHANS)).fetchall():
-                await self._defer(connection, row)
-
-    async def _defer(self, connection: Any, run: Row, after_s: float = 0) -> None:
-        job_id = await self.queue.defer(connection, run["run_id"], run["thread_id"], after_s=after_s)
-        await connection.execute("update runs set job_id = %s where run_id = %s", (job_id, run["run_id"]))
+                await self.queue.defer(connection, row["run_id"])
 
     # -- one run -----------------------------------------------------------------------------------------------------
 
@@ -149,10 +154,10 @@ class Worker:
             values = {"worker": self.name, "lease_s": LEASE_S, "run_id": run_id}
             if claimed := await (await connection.execute(_CLAIM, values)).fetchone():
                 return claimed
-            state = "select run_id, thread_id, status from runs where run_id = %s for update"
-            run = await (await connection.execute(state, (run_id,))).fetchone()
-            if run and run["status"] in ("queued", "running"):
-                await self._defer(connection, run, BLOCKED_S)
+            state = "select status from runs where run_id = %s and status = 'running' for update"
+            if await (await connection.execute(state, (run_id,))).fetchone():
+                # its lease is not over: the worker that has it is alive, or will be found dead in a moment
+                await self.queue.defer(connection, run_id, after_s=BLOCKED_S)
         return None
 
     async def _carry(
@@ -177,7 +182,7 @@ class Worker:
             answer = await self._stream(run, activity, emit, control)
             output = output_of(answer, view)
             end = _root("run.finished", answer=output["answer"], missing=output["missing"])
-            await recorder.finish(end, "succeeded", _json(output), _json(None))
+            await recorder.finish(end, "succeeded", _json(output), _json(None), self.queue.release_children)
         except StaleWriter:
             raise
         except GraphDrained:
@@ -198,7 +203,7 @@ class Worker:
     async def _give_up(self, status: str, error: Row, view: RunView, recorder: Recorder) -> None:
         """End a run without an answer of its own; what it had found is kept."""
         end = _root(f"run.{status}", answer=view.answer, error=error)
-        await recorder.finish(end, status, _json(output_of("", view)), _json(error))
+        await recorder.finish(end, status, _json(output_of("", view)), _json(error), self.queue.release_children)
 
     async def _hand_back(self, run: Row, emit: Emit, recorder: Recorder) -> None:
         """Queue the run again, from its checkpoint: this worker is going down."""
@@ -210,20 +215,19 @@ class Worker:
                 (run["run_id"], run["epoch"]),
             )
             if owned.rowcount:
-                await self._defer(connection, run)
+                await self.queue.defer(connection, run["run_id"])
 
     async def _stream(self, run: Row, activity: Activity, emit: Emit, control: RunControl) -> str:
         translator = Translator(emit)
         saver = checkpointer(self._pool, run["run_id"], run["epoch"]).with_allowlist(self._agent_outputs)
         graph: Any = activity.builder.compile(checkpointer=saver, name=activity.name)
         config = {
-            "configurable": {"thread_id": run["thread_id"]},
-            "metadata": {"sextant_run": run["run_id"]},
+            "configurable": {"thread_id": run["run_id"]},
             "callbacks": [translator],
             "recursion_limit": SUPERSTEPS,
         }
         stream = graph.astream(
-            await _input(graph, config, run),
+            await self._input(graph, run),
             config,
             context=self._context,
             stream_mode=["tasks", "custom"],
@@ -237,13 +241,17 @@ class Worker:
         state = await graph.aget_state(config)
         return answer_in(state.values)
 
-
-async def _input(graph: Any, config: Any, run: Row) -> Any:
-    """None to go on from this run's own checkpoint; the stored question when it never got that far."""
-    state = await graph.aget_state(config)
-    if state.next and (state.metadata or {}).get("sextant_run") == run["run_id"]:
-        return None
-    return {"messages": [HumanMessage(run["input"]["question"], id=run["run_id"])]}
+    async def _input(self, graph: Any, run: Row) -> Any:
+        """None to go on from the run's own checkpoint; else the parent's last state and the question."""
+        own = await graph.aget_state({"configurable": {"thread_id": run["run_id"]}})
+        if own.created_at is not None:
+            return None
+        values: Row = {}
+        if run["parent_run_id"]:
+            parent = await graph.aget_state({"configurable": {"thread_id": run["parent_run_id"]}})
+            values = dict(parent.values)
+        question = HumanMessage(run["input"]["question"], id=run["run_id"])
+        return {**values, "messages": [*values.get("messages", ())[-CARRIED_MESSAGES:], question]}
 
 
 def _root(type_: str, **data: Any) -> RunEvent:

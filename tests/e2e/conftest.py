@@ -1,0 +1,70 @@
+"""The product as a person has it: `sextant up` in a process of its own, and a real browser."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, async_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+READY_S = 60
+
+
+class Running:
+    """One `sextant up`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._environment = {**os.environ, "SEXTANT_HOME": str(home)}
+        self._environment.pop("DATABASE_URL", None)
+        self.process = self._start()
+        self.url = self._ready()
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "up", "--no-browser", "--port", "0"],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=(self.home / "up.log").open("a"),
+            text=True,
+        )
+
+    def _ready(self) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"ready: (http://\S+)", line):
+                return found[1]
+        raise AssertionError(f"up ended with {self.process.wait()}: {(self.home / 'up.log').read_text()[-2000:]}")
+
+    def stop(self) -> int:
+        """Ctrl-C, and the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(READY_S)
+
+
+@pytest.fixture(scope="session")
+def sextant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A running product on a home of its own, for all end-to-end tests."""
+    running = Running(tmp_path_factory.mktemp("e2e"))
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium from the distribution. Skipped with a reason where there is none, unless that is forbidden."""
+    if not CHROMIUM:
+        if os.environ.get("SEXTANT_REQUIRE_BROWSER"):
+            pytest.fail("SEXTANT_REQUIRE_BROWSER is set and there is no Chromium on PATH")
+        pytest.skip("no Chromium on PATH; on Debian: apt-get install chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        await browser.close()
