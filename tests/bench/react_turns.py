@@ -169,6 +169,20 @@ def agent_on(name: str, *, stream: bool) -> Run:
     return run
 
 
+async def lean_alone(url: str, turns: int) -> int:
+    """The model without a graph: what is left of the row above it is the graph's."""
+    from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
+
+    messages: list[Any] = [SystemMessage(SYSTEM), HumanMessage(question(turns))]
+    for call in range(1, 1000):
+        answer = await CLIENTS["bound"].ainvoke(messages)
+        if not answer.tool_calls:
+            return call
+        messages.append(answer)
+        messages += [ToolMessage(fact(**c["args"]), tool_call_id=c["id"]) for c in answer.tool_calls]
+    raise AssertionError("the fake always ends")
+
+
 CLIENTS: dict[str, Any] = {}
 
 
@@ -202,6 +216,7 @@ def build_clients(url: str) -> None:
         base_url=url, model="fake", api_key="none", max_retries=0, use_responses_api=False, stream_usage=True
     )
     lean = chat_model(Endpoint(url, "fake"))
+    CLIENTS["bound"] = lean.bind_tools(tools)
     CLIENTS["stock"] = create_agent(stock, tools, system_prompt=SYSTEM)
     CLIENTS["lean"] = create_agent(lean, tools, system_prompt=SYSTEM)
 
@@ -210,6 +225,7 @@ ROWS: dict[str, Run] = {
     "bare OpenAI client": bare,
     "create_agent, stock ChatOpenAI": agent_on("stock", stream=False),
     "create_agent, lean": agent_on("lean", stream=False),
+    "lean, no graph": lean_alone,
     "stock ChatOpenAI, streaming": agent_on("stock", stream=True),
     "lean, streaming": agent_on("lean", stream=True),
 }
