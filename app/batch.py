@@ -56,14 +56,17 @@ class Tally:
     """Answered by an earlier invocation."""
     answered: int = 0
     failed: int = 0
+    refused: int = 0
+    """Of the failed ones, those that could not even be asked."""
     running: int = 0
-    problems: dict[str, int] = field(default_factory=dict)
-    """What went wrong -> in how many rows."""
+    problems: dict[str, list[int]] = field(default_factory=dict)
+    """What went wrong -> in which lines."""
 
-    def fail(self, problem: str) -> None:
+    def fail(self, problem: str, line: int, *, refused: bool = False) -> None:
         """Count one more row that has no answer."""
         self.failed += 1
-        self.problems[problem] = self.problems.get(problem, 0) + 1
+        self.refused += refused
+        self.problems.setdefault(problem, []).append(line)
 
     @property
     def done(self) -> int:
@@ -116,7 +119,7 @@ class Batch:
             known = await self._runs(window)
             for row in window:
                 if row.problem:
-                    self.tally.fail(row.problem["message"])
+                    self.tally.fail(row.problem["message"], row.line, refused=True)
                 elif known.get(row.key, {}).get("status") == "succeeded":
                     self.tally.kept += 1
                 else:
@@ -135,7 +138,7 @@ class Batch:
         if outcome["status"] == "succeeded":
             self.tally.answered += 1
         elif not self.stopping:
-            self.tally.fail(outcome["problem"] or outcome["status"])
+            self.tally.fail(outcome["problem"] or outcome["status"], row.line)
 
     async def _started(self, row: Row) -> JSON:
         """The row's run: admitted now, found at work, or going on from where it failed or was stopped."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
@@ -36,12 +37,24 @@ def load_settings(**given: Any) -> Settings:
     """Settings, with what the command line gave in front. Raises CommandFailed with the name of what is wrong."""
     try:
         _check_env_file(Path(str(Settings.model_config["env_file"])))
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         name, problem = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
         shown = name if name.isupper() else PREFIX + name.upper()
         raise CommandFailed(f"{shown}: {problem}.", "Correct it in the environment or in .env.", 2) from error
+    for name in ("model_url", "small_url", "embed_url", "rerank_url"):
+        if (url := getattr(settings, name)) is not None and not _has_host(url):
+            raise CommandFailed(f"{PREFIX}{name.upper()}: {url!r} names no host.", "Write http://HOST:PORT/v1.", 2)
+    return settings
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
 
 
 def _check_env_file(path: Path) -> None:
@@ -153,8 +166,10 @@ def described(error: BaseException) -> tuple[str, str]:
     if isinstance(error, CommandFailed):
         return str(error), error.fix
     if type(error).__module__.startswith(OURS):
-        said, fix = str(error), str(getattr(error, "fix", ""))
-        return said, fix if fix and fix not in said else ""
+        said, fix = str(error).strip(), str(getattr(error, "fix", ""))
+        if "\n" in said and not fix:  # the last of several lines is what to do
+            said, _, fix = said.rpartition("\n")
+        return " ".join(said.split()), fix if fix not in said else ""
     if isinstance(error, RuntimeError):
         return str(error), ""
     if isinstance(error, OSError):

@@ -24,7 +24,7 @@ NARROW = 100
 """Columns under which bars and titles are shortened, so that the words beside them stay whole."""
 MIN_ANSWER_LINES = 4
 QUOTE_CHARS = 160
-AXIS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+AXIS_S = (2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200, 1800, 3600)
 """Ends of the time axis while a run goes on: it is rescaled a few times, not at every frame."""
 
 MARKS = {
@@ -128,18 +128,26 @@ def _elapsed_s(view: JSON) -> float:
 
 
 def _status(view: JSON) -> Text:
-    state = RUN_STATES.get(view["status"], view["status"])
+    state: str = RUN_STATES.get(view["status"]) or view["status"]
     mark, style = MARKS[state]
     said = view["status_line"]
-    return Text.assemble((f"{mark} ", style), (said["lead"], "bold"), " ", said["rest"], overflow="ellipsis")
+    rest = said["rest"] if said["rest"] != said["lead"] else ""
+    return Text.assemble((f"{mark} ", style), (said["lead"], "bold"), " ", rest, no_wrap=True, overflow="ellipsis")
 
 
 def _meters(view: JSON) -> Text:
     used = view["meters"]
     cost = [f"${used['cost_usd']:.3f}"] if used["cost_usd"] is not None else []
     tokens = f"{used['tokens_in'] + used['tokens_out']:,} tokens"
-    words = [f"{_elapsed_s(view):.1f} s", f"{used['calls']} model calls", f"{used['tools']} tool calls", tokens, *cost]
+    calls = [_count(used["calls"], "model call"), _count(used["tools"], "tool call")]
+    # only a team can be faster than its parts one after the other
+    faster = [f"{view['speedup']:.1f} x one after another"] if view["plan"] and view["speedup"] else []
+    words = [f"{_elapsed_s(view):.1f} s", *faster, *calls, tokens, *cost]
     return Text(" · ".join(words), style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 # -- lanes -----------------------------------------------------------------------------------------------------------
@@ -153,7 +161,7 @@ def lanes_table(view: JSON, width: int, height: int) -> RenderableType:
     table.add_column(width=title, no_wrap=True)
     table.add_column(width=bar, no_wrap=True)
     table.add_column(width=7, justify="right", no_wrap=True)
-    table.add_column(ratio=1, no_wrap=True)
+    table.add_column(width=max(10, width - title - bar - 12), no_wrap=True)
     shown, hidden = _fitting(view["lanes"], max(3, height))
     for lane in shown:
         mark, style = MARKS[lane["state"]]
@@ -178,7 +186,7 @@ def _counted(lanes: Sequence[JSON]) -> str:
 
 def _title_width(view: JSON, width: int) -> int:
     longest = max((2 * lane["depth"] + len(lane["title"]) for lane in view["lanes"]), default=0)
-    return min(max(longest, 5), 20 if width < NARROW else 32)
+    return min(max(longest, 5), 20 if width < NARROW else 36)
 
 
 def _bar_width(width: int) -> int:

@@ -31,6 +31,7 @@ REFRESH_S = 0.2
 REPORT_S = 15.0
 """Between two lines of progress where nobody watches."""
 PROBLEMS_SHOWN = 5
+LINES_SHOWN = 5
 
 
 def batch(questions: Path, answers: Path, graph: str, *, concurrency: int, limit: int | None, debug: bool) -> None:
@@ -163,11 +164,20 @@ def _summary(job: "Batch", answers: Path, total: int, signals: Signals) -> int:
     left = total - tally.done
     print(f"{total} rows: {tally.answered + tally.kept} answered{before}, {tally.failed} failed"
           f"{f', {left} left' if left else ''}. {answers}")  # fmt: skip
-    for problem, rows in sorted(tally.problems.items(), key=lambda it: -it[1])[:PROBLEMS_SHOWN]:
-        print(f"  {rows} x {safe(problem)}", file=sys.stderr)
+    _print_problems(job)
     if signals.number:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
         return signals.exit_code
-    if tally.failed:
-        print("  The same command tries runs that failed once more; what is answered is kept.", file=sys.stderr)
+    if tally.failed > tally.refused:
+        print("The same command tries the failed runs again; what is answered is kept.", file=sys.stderr)
     return 1 if tally.failed or left else 0
+
+
+def _print_problems(job: "Batch") -> None:
+    """The most frequent first, each with the lines where it is."""
+    found = sorted(job.tally.problems.items(), key=lambda it: -len(it[1]))
+    for problem, lines in found[:PROBLEMS_SHOWN]:
+        places = ", ".join(str(line) for line in lines[:LINES_SHOWN]) + (", ..." if len(lines) > LINES_SHOWN else "")
+        print(f"  line{'s' if len(lines) > 1 else ''} {places}: {safe(problem)}", file=sys.stderr)
+    if len(found) > PROBLEMS_SHOWN:
+        print(f"  and {len(found) - PROBLEMS_SHOWN} other problems; each is in its row of the output", file=sys.stderr)
