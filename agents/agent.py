@@ -22,7 +22,7 @@ class Agent:
     """One role."""
 
     prompt: str
-    """System prompt. Kept stable from turn to turn, so that a prefix cache can hit. `{roles}` becomes the team's list."""
+    """System prompt, the same at every turn, so that a prefix cache can hit. `{roles}` becomes the team's list."""
 
     tools: Sequence[BaseTool] = ()
     """All that the role may call: there is no other grant."""
@@ -53,14 +53,14 @@ def team_roles(team: Mapping[str, Agent]) -> dict[str, str]:
 
 
 def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], limits: Limits) -> dict[str, Any]:
-    """Compile every agent on its model, with the one middleware list. Stateless: a caller's checkpointer is inherited."""
+    """Compile every agent on its model, with the one middleware list. A caller's checkpointer is inherited."""
     roles = "; ".join(f"{name} ({line})" for name, line in team_roles(team).items())
     return {
         name: create_agent(
             models[agent.model],
             list(agent.tools),
             system_prompt=agent.prompt.replace("{roles}", roles),
-            middleware=stack(limits.max_steps),
+            middleware=stack(limits.max_steps, limits.subtask_tokens),
             response_format=ProviderStrategy(agent.output) if agent.output else None,
             context_schema=Context,
             name=name,
@@ -70,5 +70,5 @@ def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], lim
 
 
 def recursion_limit(limits: Limits) -> int:
-    """Super-steps that `max_steps` model calls and their tools can take, so that the bound is ours and never LangGraph's."""
+    """Super-steps that `max_steps` model calls and their tools can take: the bound is ours, never LangGraph's."""
     return 2 * limits.max_steps + 4

@@ -1,4 +1,4 @@
-"""What a run may touch: handed to every node and tool through LangGraph's `Runtime[Context]`, never changed in a run."""
+"""What a run may touch: handed to every node and tool through LangGraph's `Runtime[Context]`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
 
+from agents.allowance import Allowance
+from agents.effects import Ledger
 from retrieval.documents import Hit
 
 
@@ -33,6 +35,9 @@ class Limits:
     subtask_timeout_s: float = 120
     """Deadline of one sub-agent."""
 
+    subtask_tokens: int | None = None
+    """Tokens that one agent may use for one question; at 80 % it is made to answer. None: no limit of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -43,3 +48,7 @@ class Context:
     """Agent name -> compiled agent. The type is LangGraph's, whose generics say nothing here."""
     corpus: Search
     limits: Limits = field(default_factory=Limits)
+    allowance: Allowance = field(default_factory=Allowance)
+    """What this run may still spend."""
+    ledger: Ledger | None = None
+    """Where effects are written down; None where no run is behind the call, as in a test of one graph."""

@@ -1,12 +1,13 @@
 """What every agent is wrapped in: bounded steps, one level of retries, repaired tool calls, tools that cannot hang.
 
-Order matters and is visible in `stack()`: the first is the outermost. Retries live here and nowhere else; the client has
-none, nodes that hold agents have none. LangChain's own retry middleware is not used because it knows nothing of
+Order matters and is visible in `stack()`: the first is the outermost. Retries live here and nowhere else; the client
+has none, nodes that hold agents have none. LangChain's own retry middleware is not used because it knows nothing of
 `Retry-After`; its call-limit middleware ends a run with a canned sentence where ours asks for the answer so far.
 """
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -19,6 +20,8 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
+from agents.allowance import WARN_AT, Allowance
+from agents.effects import OnceOnly
 from agents.errors import ModelUnavailable, RunError, ToolFailed
 from agents.tools.contract import contract_of
 
@@ -36,30 +39,56 @@ ModelHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
 ToolHandler = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
 
 
+class KeepBudget(AgentMiddleware[Any, Any]):
+    """Every model call is paid from the run's allowance before it is made."""
+
+    async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> Answer:
+        allowance = allowance_of(request)
+        if allowance is None:
+            return await handler(request)
+        allowance.spend_step()
+        response = await handler(request)
+        for message in response.result:
+            if isinstance(message, AIMessage) and message.usage_metadata:
+                allowance.spend(message.usage_metadata["total_tokens"], message.response_metadata.get("cost_usd"))
+        return response
+
+
+def allowance_of(request: ModelRequest[Any]) -> Allowance | None:
+    """The run's allowance; None for an agent that runs outside of a run."""
+    return getattr(getattr(request.runtime, "context", None), "allowance", None)
+
+
 class BoundSteps(AgentMiddleware[Any, Any]):
     """At most `max_steps` model calls per question; the last one must answer instead of calling tools.
 
+    So must every call of a run that concludes, because its budget is nearly spent or a person wants the answer now.
     Only `tool_choice` changes: the request keeps its prefix, so a serving fleet's prefix cache still hits.
     """
 
-    def __init__(self, max_steps: int) -> None:
+    def __init__(self, max_steps: int, max_tokens: int | None = None) -> None:
         super().__init__()
-        self.max_steps = max_steps
+        self.max_steps, self.max_tokens = max_steps, max_tokens or math.inf
 
     async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> Answer:
-        if request.tools and calls_since_question(request) >= self.max_steps - 1:
+        allowance = allowance_of(request)
+        concluding = allowance is not None and allowance.concluding()
+        calls, tokens = spent_since_question(request)
+        if request.tools and (concluding or calls >= self.max_steps - 1 or tokens >= self.max_tokens * WARN_AT):
             request = request.override(tool_choice="none")
         return await handler(request)
 
 
-def calls_since_question(request: ModelRequest[Any]) -> int:
-    """Model calls made since the person last spoke."""
-    calls = 0
+def spent_since_question(request: ModelRequest[Any]) -> tuple[int, int]:
+    """Model calls made, and tokens used by them, since the person last spoke."""
+    calls = tokens = 0
     for message in reversed(request.messages):
         if isinstance(message, HumanMessage):
             break
-        calls += isinstance(message, AIMessage)
-    return calls
+        if isinstance(message, AIMessage):
+            calls += 1
+            tokens += message.usage_metadata["total_tokens"] if message.usage_metadata else 0
+    return calls, tokens
 
 
 class RepairToolCalls(AgentMiddleware[Any, Any]):
@@ -132,6 +161,8 @@ class GuardTools(AgentMiddleware[Any, Any]):
                 raise
             except TimeoutError:
                 problem = f"no answer within {contract.timeout_s:g} s (attempt {attempt} of {contract.retries + 1})"
+                if contract.effect == "at_most_once":
+                    problem += "; it may have happened all the same, so it must not be repeated"
                 await adispatch_custom_event(
                     "tool.timeout", {"tool": request.tool_call["name"], "call_id": request.tool_call["id"]}
                 )
@@ -165,6 +196,6 @@ def _bounded(result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
     return result
 
 
-def stack(max_steps: int) -> list[AgentMiddleware[Any, Any]]:
+def stack(max_steps: int, max_tokens: int | None = None) -> list[AgentMiddleware[Any, Any]]:
     """The one middleware list, outermost first."""
-    return [BoundSteps(max_steps), RepairToolCalls(), RetryModel(), GuardTools()]
+    return [BoundSteps(max_steps, max_tokens), RepairToolCalls(), RetryModel(), KeepBudget(), GuardTools(), OnceOnly()]

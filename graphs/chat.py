@@ -11,8 +11,8 @@ from graphs.state import ChatState, as_node
 
 EXAMPLES = {
     "What is Amdahl's law, and what is 1 / (0.15 + 0.85 / 4)?": "One agent searches and calculates in the same turn",
-    "What do three items at 149.99 each plus 24.50 shipping cost?": "Arithmetic goes through a tool, never the model's head",
-    "What is an idempotency key, and which tool calls need one?": "One question about the documents, answered with citations",
+    "What do three items at 149.99 each plus 24.50 shipping cost?": "Arithmetic goes through a tool",
+    "What is an idempotency key, and which tool calls need one?": "One question about the documents, with citations",
 }
 
 

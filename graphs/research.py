@@ -43,12 +43,16 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
         only = SubTask(id="1", title="The question", question=question, role="researcher", depends_on=[])
         proposed = Plan(tasks=[only], note="No plan could be run, so one researcher takes the whole question.")
     await adispatch_custom_event("plan.proposed", proposed.model_dump())
-    return {"plan": proposed}
+    return {"plan": proposed, "findings": []}
 
 
 async def research(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
-    """Let the team work on the plan; whatever happens to one of them stays with that one."""
-    limits = runtime.context.limits
+    """Let the team work on the plan; whatever happens to one of them stays with that one.
+
+    When the failed part of a run is tried again, the findings that are there are kept.
+    """
+    limits, allowance = runtime.context.limits, runtime.context.allowance
+    known = {finding.task_id: finding for finding in state.get("findings", ()) if finding.state == "done"}
 
     async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
         agent = runtime.context.agents[sub.role]
@@ -58,7 +62,7 @@ async def research(state: ResearchState, runtime: Runtime[Context]) -> dict[str,
         text = str(result["messages"][-1].text).strip()
         return Finding(sub.id, sub.title, "done" if text else "failed", text, "" if text else "it answered nothing")
 
-    return {"findings": await run_plan(state["plan"], work, limits)}
+    return {"findings": await run_plan(state["plan"], work, limits, allowance, known)}
 
 
 async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:

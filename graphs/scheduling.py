@@ -1,8 +1,8 @@
 """Run a plan's DAG: a sub-task starts the moment its inputs are there, not at the end of a wave.
 
-LangGraph's super-steps are barriers, so a plan of unequal parts is held by the slowest of each wave. Here one node holds
-the plan and every sub-task is a LangGraph `@task`, whose result is a pending write of the node's checkpoint: after a
-crash only unfinished sub-tasks run again.
+LangGraph's super-steps are barriers, so a plan of unequal parts is held by the slowest of each wave. Here one node
+holds the plan and every sub-task is a LangGraph `@task`, whose result is a pending write of the node's checkpoint:
+after a crash only unfinished sub-tasks run again.
 
 Two traps decide the shape of this file:
 
@@ -20,9 +20,10 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
 from langchain_core.callbacks import adispatch_custom_event
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.func import task
 
+from agents.allowance import Allowance
 from agents.context import Limits
 from agents.errors import RunError
 from agents.planner import Plan, SubTask
@@ -69,42 +70,74 @@ Work = Callable[[SubTask, Sequence[Finding]], Awaitable[Finding]]
 """Do one sub-task, given the findings of those it depends on."""
 
 
-async def run_plan(plan: Plan, work: Work, limits: Limits) -> list[Finding]:
+async def run_plan(
+    plan: Plan, work: Work, limits: Limits, allowance: Allowance, known: Mapping[str, Finding] | None = None
+) -> list[Finding]:
     """Findings in plan order, one for each sub-task, whatever happened to it.
 
-    At most `limits.max_parallel` work at once, each within `limits.subtask_timeout_s` of its own start.
+    At most `limits.max_parallel` work at once, each within `limits.subtask_timeout_s` of its own start. When the run
+    concludes, what has not begun is skipped and, if a person wants the answer now, what has begun is cut short. Sub-
+    tasks with a `known` finding are not done again. Interrupts of several sub-tasks surface together, after the
+    others ended.
     """
     running = asyncio.Semaphore(limits.max_parallel)
-    found: dict[str, asyncio.Future[Finding]] = {sub.id: asyncio.Future() for sub in plan.tasks}
+    found: dict[str, asyncio.Future[Finding | None]] = {sub.id: asyncio.Future() for sub in plan.tasks}
 
     async def run_one(sub: SubTask) -> Finding:
+        if known and sub.id in known:
+            return known[sub.id]
         inputs = [await found[needed] for needed in sub.depends_on]
-        if sub.depends_on and all(not finding.text for finding in inputs):
+        ready = [finding for finding in inputs if finding is not None]
+        if len(ready) < len(inputs):
+            raise GraphInterrupt(())  # it waits for a sub-task that waits for a person
+        if sub.depends_on and not any(finding.text for finding in ready):
             return await _report(Finding(sub.id, sub.title, "skipped", reason="nothing it depends on has a result"))
         async with running:
-            return await _attempt(sub, inputs, work, limits.subtask_timeout_s)
+            if allowance.concluding():
+                return await _report(Finding(sub.id, sub.title, "skipped", reason=_why_skipped(allowance)))
+            return await _attempt(sub, ready, work, limits.subtask_timeout_s, allowance)
 
     async def publish(sub: SubTask, future: Awaitable[Finding]) -> Finding:
-        found[sub.id].set_result(finding := await future)
+        try:
+            finding = await future
+        except BaseException:
+            found[sub.id].set_result(None)
+            raise
+        found[sub.id].set_result(finding)
         return finding
 
     # dispatched in plan order, before any has had a chance to finish: see the first trap above
-    calls = [(sub, task(name="sub_agent")(run_one)(sub)) for sub in plan.tasks]
+    sub_agent: Callable[[SubTask], Awaitable[Finding]] = task(name="sub_agent")(run_one)  # type: ignore[assignment,arg-type]
+    calls = [(sub, sub_agent(sub)) for sub in plan.tasks]
     outcomes = await asyncio.gather(*(publish(sub, call) for sub, call in calls), return_exceptions=True)
-    return [_settled(outcome) for outcome in outcomes]
+    return _settled(outcomes)
 
 
-def _settled(outcome: Finding | BaseException) -> Finding:
-    if isinstance(outcome, BaseException):
-        raise outcome  # an interrupt or a cancellation: everything else became a Finding where it happened
-    return outcome
+def _settled(outcomes: Sequence[Finding | BaseException]) -> list[Finding]:
+    """All findings; or one interrupt with every question in it; or what else ended the node."""
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, GraphInterrupt):
+            raise outcome
+    interrupts = [outcome for outcome in outcomes if isinstance(outcome, GraphInterrupt)]
+    if interrupts:
+        raise GraphInterrupt(tuple(question for interrupt in interrupts for question in interrupt.args[0]))
+    return [outcome for outcome in outcomes if isinstance(outcome, Finding)]
 
 
-async def _attempt(sub: SubTask, inputs: Sequence[Finding], work: Work, timeout_s: float) -> Finding:
+def _why_skipped(allowance: Allowance) -> str:
+    if allowance.hurry.is_set():
+        return "not begun when the answer was asked for"
+    share, unit = allowance.share()
+    return f"not begun: {share:.0%} of the budget of {unit} was spent"
+
+
+async def _attempt(
+    sub: SubTask, inputs: Sequence[Finding], work: Work, timeout_s: float, allowance: Allowance
+) -> Finding:
     await adispatch_custom_event(
         "agent.spawned", {"task_id": sub.id, "title": sub.title, "role": sub.role, "question": sub.question}
     )
-    return await _report(await _guarded(sub, inputs, work, timeout_s))
+    return await _report(await _guarded(sub, inputs, work, timeout_s, allowance))
 
 
 async def _report(finding: Finding) -> Finding:
@@ -112,15 +145,26 @@ async def _report(finding: Finding) -> Finding:
     return finding
 
 
-async def _guarded(sub: SubTask, inputs: Sequence[Finding], work: Work, timeout_s: float) -> Finding:
+async def _guarded(
+    sub: SubTask, inputs: Sequence[Finding], work: Work, timeout_s: float, allowance: Allowance
+) -> Finding:
+    """Do the work until it ends, its time is over, or a person wants the answer now."""
+    job = asyncio.ensure_future(work(sub, inputs))
+    now = asyncio.ensure_future(allowance.hurry.wait())
     try:
-        async with asyncio.timeout(timeout_s):
-            return await work(sub, inputs)
+        await asyncio.wait({job, now}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if job.done():
+            return job.result()
+        if now.done():
+            return Finding(sub.id, sub.title, "partial", reason="cut short when the answer was asked for")
+        return Finding(sub.id, sub.title, "timed_out", reason=f"not finished within {timeout_s:g} s")
     except GraphBubbleUp:
         raise
-    except TimeoutError:
-        return Finding(sub.id, sub.title, "timed_out", reason=f"not finished within {timeout_s:g} s")
     except RunError as error:
         return Finding(sub.id, sub.title, "failed", reason=str(error))
     except Exception as error:
         return Finding(sub.id, sub.title, "failed", reason=f"{type(error).__name__}: {error}")
+    finally:
+        job.cancel()
+        now.cancel()
+        await asyncio.wait({job, now})

@@ -23,7 +23,7 @@ def question_of(state: ChatState) -> str:
 def as_node(title: str, *, speaks: bool = False, **more: Any) -> dict[str, Any]:
     """Metadata of a node for whoever draws it.
 
-    `speaks`: the tokens of this node's model are the answer. `agent=NAME`: the node is one agent's loop of reasoning and
-    acting. `team=True`: the node spreads into the sub-agents of a plan.
+    `speaks`: the tokens of this node's model are the answer. `agent=NAME`: the node is one agent's loop of reasoning
+    and acting. `team=True`: the node spreads into the sub-agents of a plan.
     """
     return {"title": title, "speaks": speaks, **more}

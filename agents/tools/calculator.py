@@ -86,7 +86,8 @@ def calculator(expression: str) -> str:
     Use it for every calculation; never calculate in your head.
 
     Args:
-        expression: numbers with + - * / // % ** and parentheses, also abs, max, min, round, sqrt, sum. Example: 3*149.99+24.50
+        expression: numbers with + - * / // % ** and parentheses, also abs, max, min, round, sqrt, sum. Example:
+        3*149.99+24.50
     """
     return f"{expression.strip()} = {_plain(evaluate(expression))}"
 

@@ -27,6 +27,9 @@ class Contract:
     effect: Effect = "at_most_once"
     """What a repeat does. The default is the careful one: whoever knows better says so."""
 
+    approval: bool = False
+    """A person must say yes before each call, and may change its arguments."""
+
     def __post_init__(self) -> None:
         if self.retries and self.effect not in ("read", "idempotent"):
             raise ValueError(f"a tool with effect={self.effect!r} must not be retried blindly; set retries=0")

@@ -1,0 +1,155 @@
+"""Effects that happen once: a ledger around every tool that changes the world, and a person before those that say so.
+
+A tool call runs at least once, because a worker can die between an effect and its record. So an intent is written
+before and the result after, through the run's fence. When the same call comes again:
+
+- it had ended: its first result is returned and nothing runs;
+- it had begun, and the tool takes a key (`keyed`): it runs again with the same key, and the service sees a repeat;
+- it had begun, and the tool takes none (`at_most_once`): nobody knows, so the run stops and asks a person.
+
+`read` and `idempotent` tools do not pass here: to repeat them is safe.
+"""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from langchain.agents.middleware import AgentMiddleware
+from langchain.tools.tool_node import ToolCallRequest
+from langchain_core.messages import ToolMessage
+from langgraph.types import Command, interrupt
+
+from agents.tools.contract import Contract, contract_of
+
+ToolHandler = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class EffectKey:
+    """Which call this is; equal again after a crash."""
+
+    thread_id: str
+    checkpoint_ns: str
+    call_id: str
+
+    def text(self) -> str:
+        """The idempotency key that a service is given: 32 hex digits."""
+        return hashlib.sha256(json.dumps([self.thread_id, self.checkpoint_ns, self.call_id]).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the ledger knows of a call: never seen, begun, or ended with a result."""
+
+    state: Literal["new", "begun", "ended"]
+    result: Mapping[str, Any] | None = None
+
+
+class Ledger(Protocol):
+    """Where effects are written down. Raises when this worker's claim of the run is over."""
+
+    async def begin(self, key: EffectKey, tool: str, args: Mapping[str, Any], effect: str) -> Entry:
+        """Write the intent unless there is one; what was known before."""
+        ...
+
+    async def end(self, key: EffectKey, result: Mapping[str, Any]) -> None:
+        """Write the result."""
+        ...
+
+    async def forget(self, key: EffectKey) -> None:
+        """Take the intent back: a person said that it did not happen."""
+        ...
+
+
+def key_of(runtime: Any) -> EffectKey:
+    """Key of the call that `runtime` (a ToolRuntime) belongs to."""
+    info = runtime.execution_info
+    return EffectKey(str(info.thread_id), str(info.checkpoint_ns), str(runtime.tool_call_id))
+
+
+class OnceOnly(AgentMiddleware[Any, Any]):
+    """Ask first where the contract says so; then let each effect happen once."""
+
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
+        contract = contract_of(request.tool)
+        if contract.approval:
+            decision = interrupt(_approval(request, contract))
+            if decision.get("decision") == "reject":
+                return _observation(request, f"A person said no: {decision.get('reason') or 'no reason given'}.")
+            if decision.get("decision") == "edit":
+                request = request.override(tool_call={**request.tool_call, "args": dict(decision["args"])})
+        ledger: Ledger | None = getattr(request.runtime.context, "ledger", None)
+        if contract.effect in ("read", "idempotent") or ledger is None:
+            return await handler(request)
+        return await self._once(request, handler, contract, ledger)
+
+    async def _once(
+        self, request: ToolCallRequest, handler: ToolHandler, contract: Contract, ledger: Ledger
+    ) -> ToolMessage | Command[Any]:
+        key, call = key_of(request.runtime), request.tool_call
+        entry = await ledger.begin(key, call["name"], call["args"], contract.effect)
+        if entry.state == "ended" and entry.result is not None:
+            return _restored(request, entry.result)
+        if entry.state == "begun" and contract.effect == "at_most_once":
+            decision = interrupt(_doubt(request))
+            if decision.get("decision") == "happened":
+                text = f"A person confirmed that it happened: {decision.get('reason') or 'no details given'}."
+                message = _observation(request, text, status="success")
+                await ledger.end(key, _recorded(message))
+                return message
+            if decision.get("decision") != "again":
+                return _observation(request, "A person decided not to try it again.")
+        result = await handler(request)
+        if isinstance(result, ToolMessage):
+            await ledger.end(key, _recorded(result))
+        return result
+
+
+def _approval(request: ToolCallRequest, contract: Contract) -> dict[str, Any]:
+    schema: Any = request.tool.tool_call_schema if request.tool else None
+    return {
+        "kind": "approval",
+        "tool": request.tool_call["name"],
+        "call_id": request.tool_call["id"],
+        "args": request.tool_call["args"],
+        "schema": schema if isinstance(schema, dict) else schema and schema.model_json_schema(),
+        "what": (request.tool.description.strip().splitlines()[0] if request.tool else ""),
+        "undoable": contract.effect != "at_most_once",
+        "choices": ["approve", "edit", "reject"],
+    }
+
+
+def _doubt(request: ToolCallRequest) -> dict[str, Any]:
+    return {
+        "kind": "doubt",
+        "tool": request.tool_call["name"],
+        "call_id": request.tool_call["id"],
+        "args": request.tool_call["args"],
+        "what": (
+            f"{request.tool_call['name']} was begun and the worker died before its result was written down. "
+            "It may or may not have happened, and it cannot be repeated safely. Look where its effect would show."
+        ),
+        "choices": ["happened", "again", "skip"],
+    }
+
+
+def _observation(request: ToolCallRequest, text: str, *, status: Literal["success", "error"] = "error") -> ToolMessage:
+    call = request.tool_call
+    return ToolMessage(content=text, tool_call_id=call["id"], name=call["name"], status=status)
+
+
+def _recorded(message: ToolMessage) -> dict[str, Any]:
+    return {"content": message.content, "status": message.status, "artifact": message.artifact}
+
+
+def _restored(request: ToolCallRequest, result: Mapping[str, Any]) -> ToolMessage:
+    call = request.tool_call
+    return ToolMessage(
+        content=result["content"],
+        artifact=result.get("artifact"),
+        tool_call_id=call["id"],
+        name=call["name"],
+        status=result["status"],
+    )
