@@ -11,7 +11,9 @@ from typing import Any
 NODE_HEIGHT = 30
 ROW_GAP = 14
 COLUMN_GAP = 44
+LOOP_DEPTH = 22
 MAX_ROWS = 10
+"""Sub-tasks of a plan that are drawn one by one."""
 _MIN_WIDTH, _MAX_WIDTH, _CHAR_WIDTH, _PADDING = 70, 150, 7.2, 44
 
 
@@ -32,6 +34,36 @@ class Shape:
 
     nodes: tuple[Node, ...]
     edges: tuple[tuple[str, str], ...]
+    entries: tuple[str, ...] = ()
+    """Nodes where a run may begin. They tell which arrow of a loop is the one back."""
+
+    def before(self) -> dict[str, tuple[str, ...]]:
+        """Node -> nodes that lead to it, loops left out."""
+        back = arrows_back([*self.entries, *(node.id for node in self.nodes)], self.edges)
+        forward = [edge for edge in self.edges if edge not in back]
+        return {node.id: tuple(source for source, target in forward if target == node.id) for node in self.nodes}
+
+
+def arrows_back(ids: Iterable[str], edges: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """Edges that close a loop, as seen by somebody who walks from the first of `ids`; the rest has none."""
+    after: dict[str, list[str]] = {}
+    for source, target in edges:
+        after.setdefault(source, []).append(target)
+    back: set[tuple[str, str]] = set()
+    done: set[str] = set()
+
+    def walk(id_: str, path: frozenset[str]) -> None:
+        for target in after.get(id_, ()):
+            if target in path:
+                back.add((id_, target))
+            elif target not in done:
+                walk(target, path | {target})
+        done.add(id_)
+
+    for id_ in ids:
+        if id_ not in done:
+            walk(id_, frozenset({id_}))
+    return frozenset(back)
 
 
 def read_shape(compiled: Any) -> Shape:
@@ -39,8 +71,10 @@ def read_shape(compiled: Any) -> Shape:
     drawn = compiled.get_graph()
     ends = {"__start__", "__end__"}
     nodes = tuple(_node(id_, drawn_node.metadata or {}) for id_, drawn_node in drawn.nodes.items() if id_ not in ends)
-    edges = tuple((edge.source, edge.target) for edge in drawn.edges if not {edge.source, edge.target} & ends)
-    return Shape(nodes, edges)
+    arrows = list(dict.fromkeys((edge.source, edge.target) for edge in drawn.edges))
+    edges = tuple(arrow for arrow in arrows if not ends.intersection(arrow))
+    entries = tuple(target for source, target in arrows if source == "__start__" and target not in ends)
+    return Shape(nodes, edges, entries)
 
 
 def _node(id_: str, metadata: Mapping[str, Any]) -> Node:
@@ -83,14 +117,14 @@ class Drawing:
 
 def draw(shape: Shape, plan: Sequence[Mapping[str, Any]] = ()) -> Drawing:
     """Place `shape`, with its team node spread into `plan` (items with id, title, depends_on)."""
-    boxes, arrows = _spread(shape, plan)
-    layers = _layers([box.id for box in boxes], arrows)
+    boxes, arrows, entries = _spread(shape, plan)
+    back = arrows_back([*entries, *(box.id for box in boxes)], arrows)
+    layers = _layers([box.id for box in boxes], [arrow for arrow in arrows if arrow not in back])
     placed = _place(boxes, layers)
-    edges = tuple(_routed(edge, placed, layers) for edge in arrows)
+    edges = tuple(_routed(placed[source], placed[target], (source, target) in back) for source, target in arrows)
     width = max((box.x + box.w for box in placed.values()), default=0)
     lowest = max((box.y + NODE_HEIGHT for box in placed.values()), default=0)
-    loops = any(layers[edge.source] >= layers[edge.target] for edge in edges)
-    return Drawing(width, lowest + (22 if loops else 0), tuple(placed.values()), edges)
+    return Drawing(width, lowest + (LOOP_DEPTH if back else 0), tuple(placed.values()), edges)
 
 
 def lane_of_task(task_id: str) -> str:
@@ -98,52 +132,53 @@ def lane_of_task(task_id: str) -> str:
     return f"task:{task_id}"
 
 
-def _spread(shape: Shape, plan: Sequence[Mapping[str, Any]]) -> tuple[list[Placed], list[Edge]]:
-    """Boxes and arrows, with team and agent nodes opened up."""
-    boxes: list[Placed] = []
-    arrows: list[Edge] = []
-    doors: dict[str, tuple[list[str], list[str]]] = {}  # node -> boxes where arrows arrive, boxes where they leave
-    for node in shape.nodes:
-        if node.team and 0 < len(plan) <= MAX_ROWS:
-            inner, inner_arrows, doors[node.id] = _team(plan)
-        elif node.agent:
-            inner, inner_arrows, doors[node.id] = _loop(node)
-        else:
-            inner, inner_arrows, doors[node.id] = [Placed(node.id, node.title, node.id)], [], ([node.id], [node.id])
-        boxes += inner
-        arrows += inner_arrows
+_Arrow = tuple[str, str]
+_Part = tuple[list[Placed], list[_Arrow], list[str], list[str]]
+"""Boxes and arrows that one node is drawn as, the boxes where arrows arrive, and those where they leave."""
+
+
+def _spread(shape: Shape, plan: Sequence[Mapping[str, Any]]) -> tuple[list[Placed], list[_Arrow], list[str]]:
+    """Boxes and arrows, with team and agent nodes opened up, and the boxes where a run may begin."""
+    parts = {node.id: _part(node, plan) for node in shape.nodes}
+    boxes = [box for part in parts.values() for box in part[0]]
+    arrows = [arrow for part in parts.values() for arrow in part[1]]
     for source, target in shape.edges:
-        arrows += [Edge(out, into) for out in doors[source][1] for into in doors[target][0]]
-    return boxes, arrows
+        arrows += [(out, into) for out in parts[source][3] for into in parts[target][2]]
+    return boxes, arrows, [box for entry in shape.entries for box in parts[entry][2]]
 
 
-def _team(plan: Sequence[Mapping[str, Any]]) -> tuple[list[Placed], list[Edge], tuple[list[str], list[str]]]:
+def _part(node: Node, plan: Sequence[Mapping[str, Any]]) -> _Part:
+    if node.team and 0 < len(plan) <= MAX_ROWS:
+        return _team(plan)
+    if node.agent:
+        reason, act = f"{node.id}#reason", f"{node.id}#act"
+        boxes = [Placed(reason, "Reason", node.id), Placed(act, "Act", node.id)]
+        return boxes, [(reason, act), (act, reason)], [reason], [reason]
+    return [Placed(node.id, node.title, node.id)], [], [node.id], [node.id]
+
+
+def _team(plan: Sequence[Mapping[str, Any]]) -> _Part:
     boxes = [Placed(lane_of_task(sub["id"]), sub["title"], lane_of_task(sub["id"])) for sub in plan]
-    arrows = [Edge(lane_of_task(need), lane_of_task(sub["id"])) for sub in plan for need in sub["depends_on"]]
+    arrows = [(lane_of_task(need), lane_of_task(sub["id"])) for sub in plan for need in sub["depends_on"]]
     needed = {need for sub in plan for need in sub["depends_on"]}
     entries = [lane_of_task(sub["id"]) for sub in plan if not sub["depends_on"]]
     exits = [lane_of_task(sub["id"]) for sub in plan if sub["id"] not in needed]
-    return boxes, arrows, (entries, exits)
+    return boxes, arrows, entries, exits
 
 
-def _loop(node: Node) -> tuple[list[Placed], list[Edge], tuple[list[str], list[str]]]:
-    reason, act = f"{node.id}#reason", f"{node.id}#act"
-    boxes = [Placed(reason, "Reason", node.id), Placed(act, "Act", node.id)]
-    return boxes, [Edge(reason, act), Edge(act, reason, loop=True)], ([reason], [reason])
-
-
-def _layers(ids: Iterable[str], edges: Iterable[Edge]) -> dict[str, int]:
-    """Column of each box: one more than the furthest box before it. Arrows back do not count."""
+def _layers(ids: Iterable[str], forward: Iterable[_Arrow]) -> dict[str, int]:
+    """Column of each box: one more than the furthest box before it."""
     before: dict[str, list[str]] = {id_: [] for id_ in ids}
-    order = {id_: at for at, id_ in enumerate(before)}
-    for edge in edges:
-        if not edge.loop and order[edge.source] < order[edge.target]:
-            before[edge.target].append(edge.source)
+    for source, target in forward:
+        before[target].append(source)
     layers: dict[str, int] = {}
-    for _ in before:
-        for id_, sources in before.items():
-            layers[id_] = max((layers.get(source, 0) + 1 for source in sources), default=0)
-    return layers
+
+    def layer(id_: str) -> int:
+        if id_ not in layers:
+            layers[id_] = max((layer(source) + 1 for source in before[id_]), default=0)
+        return layers[id_]
+
+    return {id_: layer(id_) for id_ in before}
 
 
 def _place(boxes: Sequence[Placed], layers: Mapping[str, int]) -> dict[str, Placed]:
@@ -167,15 +202,16 @@ def _width(title: str) -> float:
     return min(_MAX_WIDTH, max(_MIN_WIDTH, len(title) * _CHAR_WIDTH + _PADDING))
 
 
-def _routed(edge: Edge, placed: Mapping[str, Placed], layers: Mapping[str, int]) -> Edge:
-    source, target = placed[edge.source], placed[edge.target]
+def _routed(source: Placed, target: Placed, loop: bool) -> Edge:
     y0, y1 = source.y + NODE_HEIGHT / 2, target.y + NODE_HEIGHT / 2
-    if layers[edge.source] < layers[edge.target]:
+    if not loop:
         x0, x1 = source.x + source.w, target.x
         bend = min((x1 - x0) / 2, COLUMN_GAP)
         path = f"M{x0:g} {y0:g}C{x0 + bend:g} {y0:g} {x1 - bend:g} {y1:g} {x1:g} {y1:g}"
-        return Edge(edge.source, edge.target, edge.loop, path)
-    # an arrow back runs under the boxes
-    x0, x1, foot = source.x + source.w / 2, target.x + target.w / 2, max(source.y, target.y) + NODE_HEIGHT + 18
+        return Edge(source.id, target.id, False, path)
+    # an arrow back runs under the boxes; one to the same box needs two feet
+    spread = source.w / 4 if source is target else 0
+    x0, x1 = source.x + source.w / 2 + spread, target.x + target.w / 2 - spread
+    foot = max(source.y, target.y) + NODE_HEIGHT + 18
     path = f"M{x0:g} {source.y + NODE_HEIGHT:g}C{x0:g} {foot:g} {x1:g} {foot:g} {x1:g} {target.y + NODE_HEIGHT:g}"
-    return Edge(edge.source, edge.target, True, path)
+    return Edge(source.id, target.id, True, path)

@@ -1,0 +1,218 @@
+"""Lanes: the rows of a run's time axis, each a node of its graph or a sub-agent, and the stretches they are made of.
+
+Times are seconds since the run started. A lane that nobody works on any more has an end, whatever its state says, so
+that nothing looks as if it still ran.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.events import ROOT, parent_of
+
+GOOD = frozenset({"done", "partial", "cached"})
+ENDED = GOOD | {"failed", "timed_out", "cancelled", "not_taken"}
+
+NO_WORKER = "waits for a worker"
+_PASSING = frozenset({"started", "writing", "waiting for the first token", NO_WORKER})
+"""What a lane does at a moment; none of it is worth saying once it has ended."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """A stretch of a lane: waiting for the first token, model, tool, or a gap (back-off, no worker)."""
+
+    kind: str
+    start: float
+    end: float | None = None
+    failed: bool = False
+    label: str = ""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One row of the time axis."""
+
+    id: str
+    title: str
+    kind: str = "node"
+    role: str = ""
+    parent_id: str | None = None
+    depth: int = 0
+    node: str = ""
+    """Lane that stands for all tasks of the same node: its own, unless several of them ran at once."""
+    needs: tuple[str, ...] = ()
+    """Nodes or sub-agents that must end first; a sub-agent without any starts when its team does."""
+    state: str = "pending"
+    activity: str = ""
+    start: float | None = None
+    end: float | None = None
+    idle_s: float = 0
+    """Between its start and its end, but not its time: other nodes of a loop, or no worker."""
+    tokens: int = 0
+    cost_usd: float | None = None
+    attempt: int = 1
+    rounds: int = 0
+    """How often a loop of the graph came by."""
+    turns: int = 0
+    """Model calls, failed ones left out."""
+    acts: int = 0
+    """Tool calls."""
+    segments: list[Segment] = field(default_factory=list)
+    text: str = ""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        self.node = self.node or self.id
+
+    def seconds(self, now: float) -> float:
+        """Time spent so far, 0 before the start."""
+        if self.start is None:
+            return 0.0
+        return (now if self.end is None else self.end) - self.start - self.idle_s
+
+    def running(self) -> bool:
+        """Started and not ended."""
+        return self.start is not None and self.end is None
+
+    def begin(self, at: float) -> None:
+        """Start, or go on."""
+        if self.start is None:
+            self.start = at
+        elif self.end is not None:
+            self.idle_s += max(0.0, at - self.end)
+            if self.activity == NO_WORKER:
+                self.segments.append(Segment("gap", self.end, at, label="no worker had it"))
+                self.attempt += 1
+        self.end, self.state, self.activity = None, "running", "started"
+
+    def call(self, kind: str, at: float, label: str) -> Segment:
+        """Open a stretch; a back-off before it is over."""
+        self.end_gap(at)
+        self.segments.append(Segment(kind, at, label=label))
+        if self.running():
+            self.state = "running"
+        return self.segments[-1]
+
+    def end_gap(self, at: float) -> None:
+        """End the back-off that the lane is in, if it is."""
+        if self.segments and self.segments[-1].kind == "gap" and self.segments[-1].end is None:
+            self.segments[-1].end = at
+
+    def suspend(self, at: float) -> None:
+        """Its worker is gone or gave it back: whatever was open is lost, and somebody will go on from a checkpoint."""
+        self._cut(at, failed=True)
+        self.end, self.state, self.activity = at, "ready", NO_WORKER
+
+    def close(self, at: float, state: str) -> None:
+        """End. One that was suspended ended, as far as anybody knows, when it was last heard of."""
+        self._cut(at, failed=state in ("failed", "timed_out"))
+        if self.start is None and state != "not_taken":
+            self.start = at
+        if self.start is not None and self.end is None:
+            self.end = at
+        self.state = state
+        if self.activity in _PASSING:
+            self.activity = self.reason
+
+    def _cut(self, at: float, failed: bool) -> None:
+        for segment in self.segments:
+            if segment.end is None:
+                segment.end, segment.failed = at, failed
+
+
+class Lanes(dict[str, Lane]):
+    """All lanes of a run by id, in the order in which they are drawn; a new one never moves those already there."""
+
+    def __init__(self, lanes: Iterable[Lane] = ()) -> None:
+        super().__init__((lane.id, lane) for lane in lanes)
+        self._of_span: dict[str, str] = {}
+
+    def of(self, span_id: str, title: str = "") -> Lane:
+        """Lane of a task's span: that of its node, or one more when another task of the node is still at work."""
+        if (known := self._of_span.get(span_id, "")) in self:
+            return self[known]
+        lane = self._for_task(span_id, title)
+        lane.rounds += 1
+        self._of_span[span_id] = lane.id
+        return lane
+
+    def bind(self, span_id: str, lane: Lane) -> None:
+        """Let `lane` be the one of that span."""
+        self._of_span[span_id] = lane.id
+
+    def entered(self, span_id: str, at: float) -> Lane:
+        """Lane of a task in which a call is made; begun by it, if nothing said so before."""
+        is_new = span_id not in self._of_span
+        lane = self.of(span_id)
+        if not lane.running() and (is_new or lane.state not in ENDED):
+            lane.begin(at)
+        return lane
+
+    def above(self, span_id: str) -> Lane | None:
+        """Lane around a task's span; None at the top."""
+        parent = parent_of(span_id)
+        return None if parent in (None, ROOT) else self.of(str(parent))
+
+    def _for_task(self, span_id: str, title: str) -> Lane:
+        above, name = self.above(span_id), span_id.rpartition("|")[2].partition(":")[0]
+        id_ = f"{above.id}/{name}" if above else name
+        parent_id, depth = (above.id, above.depth + 1) if above else (None, 0)
+        node = self.get(id_)
+        if node is None:
+            words = title or name.replace("_", " ").capitalize()
+            return self.place(Lane(id_, words, parent_id=parent_id, depth=depth))
+        if not node.running():
+            return node
+        words = f"{node.title} {sum(lane.node == id_ for lane in self.values()) + 1}"
+        return self.place(Lane(span_id, words, parent_id=parent_id, depth=depth, node=id_, needs=node.needs))
+
+    def place(self, lane: Lane) -> Lane:
+        """Add a lane right behind its kin."""
+        kin = {lane.node, lane.parent_id or lane.node}
+        order = list(self.values())
+        at = len(order)
+        for place, other in enumerate(order, 1):
+            if other.id in kin or other.parent_id in kin or other.node in kin:
+                kin.add(other.id)
+                at = place
+        order.insert(at, lane)
+        self.clear()
+        self.update((it.id, it) for it in order)
+        return lane
+
+    def close(self, lane: Lane, at: float, state: str) -> None:
+        """End a lane and what is still open below it."""
+        below_it = "done" if state in GOOD else state if state == "waiting" else "cancelled"
+        for below in self.values():
+            if below.parent_id == lane.id and below.state not in ENDED and below is not lane:
+                if below.start is not None:
+                    self.close(below, at, below_it)
+                elif state != "waiting":
+                    self.close(below, at, "not_taken")
+        lane.close(at, state)
+
+    def team(self) -> list[Lane]:
+        """Sub-agents."""
+        return [lane for lane in self.values() if lane.kind == "agent"]
+
+    def drawn(self) -> list[Lane]:
+        """Lanes to show: a team's own row is left out once its sub-agents stand for it."""
+        spread = {lane.parent_id for lane in self.team()}
+        return [lane for lane in self.values() if lane.id not in spread]
+
+    def top(self) -> list[Lane]:
+        """Drawn lanes that are inside no other drawn one: together they hold each second of work once."""
+        drawn = {lane.id for lane in self.drawn()}
+        return [lane for lane in self.drawn() if lane.parent_id not in drawn]
+
+    def before(self, lane: Lane) -> list[Lane]:
+        """Lanes that `lane` waits for, or has waited for."""
+        needs = lane.needs
+        if not needs and lane.kind == "agent" and lane.parent_id:
+            needs = self[lane.parent_id].needs
+        return [before for need in needs for before in self.standing_for(need)]
+
+    def standing_for(self, id_: str) -> list[Lane]:
+        """Lanes that a node is drawn as: its team's, else those of its tasks."""
+        spread = [lane for lane in self.team() if lane.parent_id == id_]
+        return spread or [lane for lane in self.values() if lane.node == id_]

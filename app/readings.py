@@ -1,0 +1,79 @@
+"""What follows from a run's lanes: stragglers, the critical path, serial time, floor and speed-up. Pure."""
+
+from statistics import median
+
+from app.lanes import GOOD, Lane
+from app.projection import RunView
+
+LATE_FACTOR = 2.0
+LATE_MIN_S = 1.0
+
+
+def median_s(view: RunView) -> float | None:
+    """Median seconds of the sub-agents that finished."""
+    done = _finished_s(view.team())
+    return median(done) if done else None
+
+
+def late_s(view: RunView, lane: Lane, now: float) -> float | None:
+    """Seconds over the siblings' median of a straggler; None for everyone else.
+
+    A straggler runs while at least half of the siblings that have begun are finished, for more than twice their median
+    and at least a second over it.
+    """
+    if lane.kind != "agent" or not lane.running():
+        return None
+    siblings = [other for other in view.team() if other is not lane and other.start is not None]
+    done = _finished_s(siblings)
+    if not done or len(done) * 2 < len(siblings):
+        return None
+    usual = median(done)
+    over = lane.seconds(now) - usual
+    return over if lane.seconds(now) > LATE_FACTOR * usual and over > LATE_MIN_S else None
+
+
+def _finished_s(lanes: list[Lane]) -> list[float]:
+    # one that failed at once says nothing about how long the work takes
+    return [lane.seconds(0) for lane in lanes if lane.state in GOOD and lane.end is not None]
+
+
+def critical_path(view: RunView, now: float) -> list[Lane]:
+    """The chain of lanes that set the latency: from the one that ended last, back through what it waited for."""
+    path: list[Lane] = []
+    lane = _last(view.lanes.top(), now)
+    while lane is not None and lane not in path:
+        path.append(lane)
+        lane = _last(view.lanes.before(lane), now)
+    return path[::-1]
+
+
+def _last(lanes: list[Lane], now: float) -> Lane | None:
+    begun = [lane for lane in lanes if lane.start is not None]
+    return max(begun, key=lambda lane: now if lane.end is None else lane.end, default=None)
+
+
+def serial_s(view: RunView, now: float) -> float:
+    """Seconds if every lane had run after the other."""
+    return sum(lane.seconds(now) for lane in view.lanes.top())
+
+
+def floor_s(view: RunView, now: float) -> float:
+    """Seconds that the dependencies alone would have taken: the longest chain of lane durations."""
+    longest: dict[str, float] = {}
+
+    def chain(lane: Lane, seen: frozenset[str]) -> float:
+        if lane.id in seen:
+            return 0.0  # a plan that waits for itself never ran
+        if lane.id not in longest:
+            waited = max((chain(before, seen | {lane.id}) for before in view.lanes.before(lane)), default=0.0)
+            longest[lane.id] = waited + lane.seconds(now)
+        return longest[lane.id]
+
+    return max((chain(lane, frozenset()) for lane in view.lanes.top()), default=0.0)
+
+
+def speedup(view: RunView) -> float | None:
+    """How many times faster than one after the other the run was; None until it ended."""
+    if not view.ended:
+        return None
+    return serial_s(view, view.ended) / view.ended

@@ -1,0 +1,77 @@
+"""One sentence about a run: first what is done, then what is being waited for and why. Pure."""
+
+from collections.abc import Sequence
+
+from app.lanes import ENDED, Lane
+from app.projection import RunView
+from app.readings import late_s
+
+MAX_NAMES = 3
+
+_PLAIN = {
+    "queued": ("Queued.", "It starts as soon as a worker is free."),
+    "waiting": ("Waiting for you.", ""),
+    "failed": ("The run failed.", "What was found so far is kept."),
+    "cancelled": ("Stopped.", "What was found so far is kept."),
+    "lost": ("The worker is gone.", "Everything up to its last step is kept."),
+}
+
+
+def status_line(view: RunView, status: str, now: float) -> dict[str, str]:
+    """Lead and rest of the sentence; `status` is what the run's row says."""
+    team = view.team()
+    done = sum(lane.state in ENDED for lane in team)
+    if status in _PLAIN:
+        lead, rest = _PLAIN[status]
+        return {"lead": lead, "rest": (view.error or {}).get("message", rest)}
+    if status == "succeeded":
+        return {"lead": _success(team), "rest": _price(view, now)}
+    if running := [lane for lane in team if lane.running()]:
+        lead = f"{done} of {_count(len(team), 'sub-task')} {'is' if done == 1 else 'are'} done."
+        return {"lead": lead, "rest": _waiting_on(view, running, now)}
+    active = [lane for lane in view.drawn_lanes() if lane.running()]
+    if not active:
+        return {"lead": "Starting.", "rest": ""}
+    doing = _doing(active[-1])
+    if doing and len(view.drawn_lanes()) == 1:
+        return {"lead": doing, "rest": ""}
+    parts = f"{done} of {_count(len(team), 'sub-task')} done." if team else ""
+    return {"lead": f"{active[-1].title}.", "rest": f"{parts} {doing}".strip()}
+
+
+def _success(team: Sequence[Lane]) -> str:
+    good = sum(lane.state in ("done", "cached") for lane in team)
+    return f"{good} of {_count(len(team), 'sub-task')}" if team else "Answered"
+
+
+def _price(view: RunView, now: float) -> str:
+    cost = f" for ${view.meters.cost_usd:.3f}" if view.meters.cost_usd is not None else ""
+    return f"in {now:.1f} s{cost}, {_count(view.meters.calls, 'model call')}."
+
+
+def _waiting_on(view: RunView, running: Sequence[Lane], now: float) -> str:
+    """Who is late, who is trying again; if nobody, who is at work."""
+    late = [(over_s, lane) for lane in running if (over_s := late_s(view, lane, now)) is not None]
+    parts = []
+    if late:
+        over_s, lane = max(late, key=lambda it: it[0])
+        parts.append(f"Waiting on {_mid(lane.title)}, {over_s:.1f} s over the median.")
+    parts += [f"{lane.title} is on try {lane.attempt}." for lane in running if lane.state == "retrying"][:1]
+    if parts:
+        return " ".join(parts)
+    names = ", ".join(_mid(lane.title) for lane in running[:MAX_NAMES])
+    more = len(running) - MAX_NAMES
+    return f"Working on {names}{f' and {more} more' if more > 0 else ''}."
+
+
+def _doing(lane: Lane) -> str:
+    return "" if lane.activity in ("", "started") else f"{lane.activity[0].upper()}{lane.activity[1:]}."
+
+
+def _mid(title: str) -> str:
+    """A title inside a sentence; an acronym keeps its capitals."""
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
