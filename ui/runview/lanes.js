@@ -92,6 +92,8 @@ class Lanes {
     setText(parts.title, lane.title);
     setText(parts.activity, started ? lane.activity || "" : "");
     setText(parts.words, started ? "" : waitsFor(lane));
+    setAttr(parts.words, "title", started ? null : waitsFor(lane));
+    setAttr(parts.title, "title", lane.title);
     setText(parts.late, lane.late_s ? `+${lane.late_s.toFixed(1)} s` : "");
     setText(parts.elapsed, seconds(elapsed));
     setText(parts.cost, spent.filter(Boolean).join("  "));

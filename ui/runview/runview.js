@@ -18,7 +18,7 @@ async function fetchJson(url, options) {
 
 class Conversation {
   constructor(root, host) {
-    Object.assign(this, { root, host, turns: new Map(), thread: undefined, follow: true, announcedAt: 0 });
+    Object.assign(this, { root, host, turns: new Map(), thread: undefined, follow: true, saidAt: -ANNOUNCE_EVERY_MS });
     this.home = new Home((ask) => this.trigger("ask", ask));
     this.list = el("div", { class: "turns" });
     this.problem = el("p", { class: "problem", role: "alert", hidden: true });
@@ -159,7 +159,7 @@ class Conversation {
     await this.loadView(turn);
     if (thread !== this.thread) return;
     this.feed = null;
-    this.announce(turn.view, true);
+    this.announce(turn.view);
     this.watchNext();
     this.trigger("ended", turn.runId);
   }
@@ -296,10 +296,15 @@ class Conversation {
     act();
   }
 
-  announce(view, always) {
-    if (!always && performance.now() - this.announcedAt < ANNOUNCE_EVERY_MS) return;
-    this.announcedAt = performance.now();
-    setText(this.spoken, `${view.status_line.lead} ${view.status_line.rest}`);
+  /** For those who listen: at most one sentence in five seconds, and then the newest. */
+  announce(view) {
+    this.toSay = `${view.status_line.lead} ${view.status_line.rest}`;
+    const waitMs = this.saidAt + ANNOUNCE_EVERY_MS - performance.now();
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => {
+      this.saidAt = performance.now();
+      setText(this.spoken, this.toSay);
+    }, Math.max(0, waitMs));
   }
 
   dispose() {
@@ -307,6 +312,7 @@ class Conversation {
     this.abort.abort();
     this.grown.disconnect();
     clearInterval(this.timer);
+    clearTimeout(this.saying);
     delete document.documentElement.dataset.sxPanel;
   }
 }

@@ -1,0 +1,122 @@
+"""The real page over a scripted API, in its own process, and a real Chromium to look at it."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FIXTURE = Path(__file__).parent / "fixture" / "server.py"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+START_S = 60
+
+
+@dataclass
+class Scripted:
+    """The server under test, and the clock of its runs."""
+
+    url: str
+    port: int
+
+    def clock(self, **told: Any) -> dict[str, Any]:
+        """Hold all runs at a second (`hold=11.6`), let them go (`hold=None`), cut streams (`drop=True`)."""
+        body = json.dumps(told).encode()
+        headers = {"content-type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/api/fixture/clock", body, headers, method="POST")
+        with urllib.request.urlopen(request, timeout=10) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+
+
+def start(*options: str) -> tuple[subprocess.Popen[bytes], Scripted]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, str(FIXTURE), "--port", str(port), *options])
+    scripted = Scripted(f"http://127.0.0.1:{port}", port)
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{scripted.url}/api/info", timeout=5).close()
+            return process, scripted
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    process.kill()
+    raise RuntimeError(f"the scripted server did not start within {START_S} s")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def scripted_server() -> Iterator[Scripted]:
+    process, scripted = start()
+    yield scripted
+    stop(process)
+
+
+@pytest.fixture
+def scripted(scripted_server: Scripted) -> Scripted:
+    """The server with no chats and its clock running."""
+    scripted_server.clock(forget=True, hold=None)
+    return scripted_server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        arguments = ["--headless", "--no-sandbox", "--disable-gpu"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def profile(chromium: Any) -> Iterator[Any]:
+    """One browser profile: its cache saves seconds of loading per test."""
+    context = chromium.new_context()
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def open_page(profile: Any, scripted: Scripted) -> Iterator[Callable[..., Any]]:
+    """Open the page in a new tab; errors of its scripts fail the test."""
+    pages, errors = [], []
+
+    def opened(path: str = "/", *, width: int = 1440, height: int = 900, dark: bool = False, still: bool = False) -> Any:
+        page = profile.new_page()
+        pages.append(page)
+        page.set_default_timeout(20_000)
+        page.set_viewport_size({"width": width, "height": height})
+        motion = "reduce" if still else "no-preference"
+        page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion=motion)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(scripted.url + path)
+        page.wait_for_selector(".home, .turn, .sx-h1", state="attached")
+        return page
+
+    yield opened
+    for page in pages:
+        page.evaluate("localStorage.clear()")
+        page.close()
+    assert not errors
