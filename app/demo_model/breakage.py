@@ -33,7 +33,7 @@ async def reset(request: web.Request) -> web.StreamResponse:
 
 def _head(kind: str, length: int | None) -> bytes:
     size = f"Content-Length: {max(0, length)}\r\n" if length is not None else ""
-    return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{size}Connection: close\r\n\r\n".encode()
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{size}\r\n".encode()
 
 
 def raw(request: web.Request, text: bytes, kind: str, length: int) -> web.StreamResponse:

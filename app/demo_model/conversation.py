@@ -18,10 +18,18 @@ _COMPLAINT = re.compile(
 _ABOUT_OUTPUT = re.compile(r"\b(tool calls?|plan|json|schema|output|response|answer|arguments)\b", re.I)
 _AGAIN = re.compile(r"\bagain:\s*(\S.*)", re.DOTALL | re.IGNORECASE)
 _LABEL = re.compile(r"^\s*(?:question|task|goal|user|query)\s*:\s*", re.IGNORECASE)
-_GIVEN = re.compile(r"^(?:##? .*|results? of [^\n]*:|context:|passages:|findings?:|missing:)\s*$", re.I | re.M)
+_GIVEN = re.compile(
+    r"^(?:##? .*|results? of [^\n]*:|context:|passages:|findings?:|missing:|"
+    r"(?:the )?(?:draft|answer|response)\b[^\n:]{0,30}:.*|"
+    r"\[[0-9a-z]{6,64}\] \S.*)\s*$",
+    re.I | re.M,
+)
+_ASKED_LAST = re.compile(r"^\s*(?:question|task|query)\s*:\s*(\S.*)\Z|\n\s*\n([^\n]{3,500}\?)\s*\Z", re.I | re.M | re.S)
 _POINTING = re.compile(
-    r"^(and|or|but|what about|how about|why|also|then|so)\b|\b(it|its|they|them|their|that|this|those|these|"
-    r"ones?|former|latter|former|same|both|there|he|she|his|her)\b",
+    r"^(?:and|or|but|what about|how about|also)\b|"
+    r"\b(?:its|they|them|their|ones?|former|latter|same|both|he|she|his|her)\b|"
+    r"\bit\b(?! (?:safe|possible|true|better|necessary|allowed|ok|okay|legal|normal|good|bad|worth)\b)|"
+    r"\b(?:this|that|these|those)(?=\s*(?:$|[?.!,]|is\b|are\b|do\b|does\b|works?\b|happens?\b|means?\b|costs?\b|one\b))",
     re.IGNORECASE,
 )
 
@@ -105,6 +113,8 @@ class Conversation:
             text = again[1]
         given = _GIVEN.search(text)
         head = text[: given.start()].strip() if given else text
+        if not head and (last := _ASKED_LAST.search(text)):
+            head = last[1] or last[2]
         return _LABEL.sub("", head or text).strip()
 
     @cached_property
@@ -123,7 +133,7 @@ class Conversation:
     def background(self) -> str:
         """The earlier question that a short follow-up leans on, or nothing."""
         short = len(content_words(self.question)) <= 5
-        leans = _POINTING.search(self.question) or len(content_words(self.question)) <= 1
+        leans = _POINTING.search(self.question) or not content_words(self.question)
         return self.earlier_questions[0] if self.earlier_questions and short and leans else ""
 
     @cached_property

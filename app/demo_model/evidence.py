@@ -209,7 +209,7 @@ def _score(question: Question, sentence: Sentence, weights: Mapping[str, float],
     held = sum(weights[t] * max(inside.get(t, 0.0), 0.5 * around.get(t, 0.0)) for t in weights)
     share = sum(weights[t] * max(inside.get(t, 0.0), 0.9 * around.get(t, 0.0)) for t in weights) / total
     about = sum(weights[t] * match for t, match in around.items()) / total
-    if not inside and (about < 0.8 or len(weights) < 2):
+    if not inside and about < 0.8:
         share *= 0.4  # a heading alone promises more than its sentences keep
     if question.names and not any(name in inside or name in around for name in question.names):
         share *= 0.9  # what the question names is not here
@@ -237,7 +237,7 @@ def _around(terms: Iterable[str], sentence: Sentence) -> dict[str, float]:
     found: dict[str, float] = {}
     for place in (sentence.heading, _FILE.sub("", sentence.document)):
         held = _held(terms, stems(place))
-        special = min(1.0, 0.4 + len(held) / max(1, len(content_stems(place))))
+        special = min(1.0, 0.3 + 0.7 * len(held) / max(1, len(content_stems(place))))
         for term, match in held.items():
             found[term] = max(found.get(term, 0.0), match * special)
     return found

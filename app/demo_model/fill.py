@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from app.demo_model.fits import fits
 from app.demo_model.values import allowed, bounds, exactly, matching, nearest, numbers, within
 from app.demo_model.words import clipped, content_stems, content_words, stems, words
 
@@ -130,12 +131,12 @@ class Filler:
         return self.completed(schema, {}, depth)
 
     def completed(self, schema: Schema, made: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
-        """`made` with every other field of the schema filled, in the schema's order."""
+        """`made`, where it fits, with every other field of the schema filled, in the schema's order."""
         properties: Mapping[str, Any] = schema.get("properties") or {}
         required = list(schema.get("required") or ())
         filled: dict[str, Any] = {}
         for name, inner in properties.items():
-            if name in made:
+            if name in made and fits(made[name], inner, self.plain):
                 filled[name] = made[name]
             elif name in required or self._wanted(inner, depth):
                 filled[name] = self.value(inner, name, depth + 1)
@@ -165,7 +166,7 @@ class Filler:
         inner = self.plain(items)
         if "enum" in inner:
             filled += self._options(inner, least, most - len(filled), name)
-        elif self._kind(inner) == "string" and "format" not in inner and "pattern" not in inner:
+        elif inner.get("type") == "string" and not {"const", "format", "pattern"} & set(inner):
             filled += [self._sized(text, inner) for text in self._texts(name)][: max(0, most - len(filled))]
         elif not filled and most:
             filled.append(self.value(items, name, depth + 1))

@@ -294,6 +294,8 @@ def _listed(text: str) -> Parts | None:
         return None
     head, rest = found["head"].lower(), found["rest"]
     things, tail = _items(rest, verb_follows=head.split()[0] in ("how", "why", "when", "where"))
+    if len(things) == 2 and not re.search(r"\b(?:and|or)\b|&", rest):
+        return None  # "San Francisco, CA" is one thing
     if len(things) < 2 or (len(things) == 2 and any(len(t.split()) > 6 for t in things)):
         return None
     if len({thing.lower() for thing in things}) < len(things):

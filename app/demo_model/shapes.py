@@ -11,7 +11,7 @@ from typing import Any
 
 from app.demo_model.arithmetic import expression_in
 from app.demo_model.conversation import Conversation
-from app.demo_model.evidence import CITED, claims_in
+from app.demo_model.evidence import CITED
 from app.demo_model.fill import Filler, described
 from app.demo_model.parts import Parts, take_apart
 from app.demo_model.titles import title_of
@@ -197,11 +197,9 @@ def _roles_in(system: str) -> list[str]:
 
 def check(question: str, draft: str) -> tuple[list[str], float]:
     """What is wrong with a draft, and the share of checks it passes, 0 to 1."""
-    said = [
-        s for s in sentences(re.sub(r"\s*(\[[0-9a-z]{6,64}\])([.!?])?", r" \1", draft)) if len(content_words(s)) > 2
-    ]
-    cited = [claim.text for claim in claims_in(draft)]
-    bare = [s for s in said if not CITED.search(s) and not any(s.strip(" .") in c or c in s for c in cited)]
+    inside = re.sub(rf"([.!?])({CITED.pattern})", r"\2\1", draft)  # a citation behind the stop belongs before it
+    said = [s for s in sentences(inside) if len(content_words(s)) > 2]
+    bare = [s for s in said if not CITED.search(s)]
     asked = content_words(question)
     held = stems(draft)
     missed = [word for word in asked if stem(word) not in held]

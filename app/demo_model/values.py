@@ -8,6 +8,7 @@ import math
 import re
 import string
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -32,13 +33,24 @@ def matching(kind: str | None, pattern: str | None, candidates: Iterable[str]) -
     if not wanted and not pattern:
         return None
     for candidate in candidates:
-        fits = not wanted or re.fullmatch(wanted, candidate)
+        fits = not wanted or (re.fullmatch(wanted, candidate) and _exists(kind, candidate))
         if fits and (not pattern or _search(pattern, candidate)):
             return candidate
     if wanted:
         return fallback
     made = shortest(pattern or "")
     return made if _search(pattern or "", made) else None
+
+
+def _exists(kind: str | None, text: str) -> bool:
+    """Dates must be in the calendar."""
+    if kind not in ("date", "date-time"):
+        return True
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _search(pattern: str, text: str) -> bool:
