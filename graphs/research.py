@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from langchain.agents.structured_output import StructuredOutputError
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.messages import HumanMessage
 from langgraph.graph import END, START, StateGraph
@@ -33,11 +34,11 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
     question, roles = question_of(state), team_roles(discover_agents())
     ask = [*state["messages"]]
     for _ in range(2):
-        result = await runtime.context.agents["planner"].ainvoke({"messages": ask}, context=runtime.context)
         try:
+            result = await runtime.context.agents["planner"].ainvoke({"messages": ask}, context=runtime.context)
             proposed = checked(result["structured_response"], roles, runtime.context.limits)
             break
-        except BadPlan as error:
+        except (BadPlan, StructuredOutputError) as error:
             ask = [*state["messages"], HumanMessage(f"That plan cannot be run: {error}. Plan again: {question}")]
     else:
         only = SubTask(id="1", title="The question", question=question, role="researcher", depends_on=[])

@@ -4,13 +4,14 @@ LangGraph's super-steps are barriers, so a plan of unequal parts is held by the 
 holds the plan and every sub-task is a LangGraph `@task`, whose result is a pending write of the node's checkpoint:
 after a crash only unfinished sub-tasks run again.
 
-Two traps decide the shape of this file:
+Three traps decide the shape of this file:
 
 - LangGraph derives a task's id from its name and the *order of calls* in the node. If a sub-task were called only when
   its inputs are there, a resumed run, in which finished ones return at once, would call in another order and match
   results to the wrong ids. So all are called up front, in plan order, and each waits for its inputs inside.
 - An exception that leaves the node would cancel the siblings, which would run again on resume, tools included. So a
   failure is data: a `Finding` with a state.
+- A sub-task may have finished and its worker died before anybody heard of it. So a resumed run tells of it once more.
 """
 
 import asyncio
@@ -48,13 +49,15 @@ class BadPlan(ValueError):
 
 
 def checked(plan: Plan, roles: Mapping[str, str], limits: Limits) -> Plan:
-    """The plan if it can be run. Raises BadPlan for a cycle, an unknown role, a missing dependency or a wrong width."""
+    """The plan if it can be run, else BadPlan: width, ids, an empty question, an unknown role or input, a cycle."""
     ids = [sub.id for sub in plan.tasks]
     if not 1 <= len(ids) <= limits.max_subtasks:
         raise BadPlan(f"tasks: {len(ids)} of 1 to {limits.max_subtasks}")
     if len(set(ids)) != len(ids):
         raise BadPlan(f"ids repeat: {', '.join(sorted({i for i in ids if ids.count(i) > 1}))}")
     for sub in plan.tasks:
+        if not sub.question.strip():
+            raise BadPlan(f"sub-task {sub.id}: its question is empty")
         if sub.role not in roles:
             raise BadPlan(f"sub-task {sub.id}: unknown role {sub.role!r}; there are {', '.join(sorted(roles))}")
         if missing := [needed for needed in sub.depends_on if needed not in ids]:
@@ -82,32 +85,34 @@ async def run_plan(
     """
     running = asyncio.Semaphore(limits.max_parallel)
     found: dict[str, asyncio.Future[Finding | None]] = {sub.id: asyncio.Future() for sub in plan.tasks}
+    told: set[str] = set(known or ())
 
-    async def run_one(sub: SubTask) -> Finding:
+    @task
+    async def sub_agent(sub: SubTask) -> Finding:
         if known and sub.id in known:
             return known[sub.id]
-        inputs = [await found[needed] for needed in sub.depends_on]
+        inputs = [await found[needed] for needed in dict.fromkeys(sub.depends_on)]
+        told.add(sub.id)
         ready = [finding for finding in inputs if finding is not None]
         if len(ready) < len(inputs):
             raise GraphInterrupt(())  # it waits for a sub-task that waits for a person
-        if sub.depends_on and not any(finding.text for finding in ready):
+        if inputs and not any(finding.text for finding in ready):
             return await _report(Finding(sub.id, sub.title, "skipped", reason="nothing it depends on has a result"))
         async with running:
             if allowance.concluding():
                 return await _report(Finding(sub.id, sub.title, "skipped", reason=_why_skipped(allowance)))
             return await _attempt(sub, ready, work, limits.subtask_timeout_s, allowance)
 
-    async def publish(sub: SubTask, future: Awaitable[Finding]) -> Finding:
+    async def publish(sub: SubTask, call: Awaitable[Finding]) -> Finding:
         try:
-            finding = await future
+            finding = await call
         except BaseException:
             found[sub.id].set_result(None)
             raise
         found[sub.id].set_result(finding)
-        return finding
+        return finding if sub.id in told else await _report(finding)
 
     # dispatched in plan order, before any has had a chance to finish: see the first trap above
-    sub_agent: Callable[[SubTask], Awaitable[Finding]] = task(name="sub_agent")(run_one)  # type: ignore[assignment,arg-type]
     calls = [(sub, sub_agent(sub)) for sub in plan.tasks]
     outcomes = await asyncio.gather(*(publish(sub, call) for sub, call in calls), return_exceptions=True)
     return _settled(outcomes)
@@ -153,6 +158,8 @@ async def _guarded(
     now = asyncio.ensure_future(allowance.hurry.wait())
     try:
         await asyncio.wait({job, now}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if job.cancelled():  # by something inside it: nobody cancelled the sub-task
+            return Finding(sub.id, sub.title, "failed", reason="something it waited for was cancelled")
         if job.done():
             return job.result()
         if now.done():

@@ -1,6 +1,14 @@
 """What many tests stand on. Real things: a server that the product's own code starts, a database per test."""
 
-from collections.abc import AsyncIterator, Iterator
+# ruff: noqa: E402 - LangGraph reads the variable when it is imported, which half of what follows does
+from app.settings import require_strict_msgpack
+
+require_strict_msgpack()
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -10,6 +18,24 @@ from psycopg.sql import SQL, Identifier
 
 from app.embedded_postgres import EmbeddedServer
 from app.postgres import Pool, migrate, open_pool
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `scripted`; pytest itself imports tests without touching the path
+
+from scripted import Script, ScriptedModel
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., ScriptedModel]]:
+    """Makes models that follow a script, and fails the test when one was not followed to its end."""
+    made: list[ScriptedModel] = []
+
+    def make(script: Script, **more: Any) -> ScriptedModel:
+        made.append(ScriptedModel(script, **more))
+        return made[-1]
+
+    yield make
+    for model in made:
+        model.check_used_up()
 
 
 @pytest.fixture(scope="session")
