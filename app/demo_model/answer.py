@@ -19,7 +19,7 @@ from app.demo_model.evidence import (
     rank,
     sentences_of,
 )
-from app.demo_model.parts import Parts, take_apart
+from app.demo_model.parts import Parts, to_look_up
 from app.demo_model.question import Question
 from app.demo_model.words import clipped, content_stems, content_words, joined, sentences, similarity, stems
 
@@ -47,7 +47,7 @@ class Found:
 def look(question: str, background: str, passages: Sequence[Passage], said: Sequence[Sentence] = ()) -> Found:
     """Choose the sentences that answer each part. `said` are cited statements of others, taken like passages."""
     found = [*sentences_of(passages), *said]
-    parts = take_apart(question)
+    parts = to_look_up(question)
     ranked = [rank(Question(part, background), found) for part in parts.questions]
     good = [[item for item in scored if item.useful] for scored in ranked]
     most = MOST_PER_PART if parts.several else MOST_SENTENCES

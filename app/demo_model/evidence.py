@@ -117,6 +117,7 @@ _CUES = {
         re.I,
     ),
     "number": re.compile(r"\d|\b(one|two|three|four|five|six|seven|eight|nine|ten|twelve|hundred|thousand)\b", re.I),
+    "figure": re.compile(r"\d|\b(one|two|three|four|five|six|seven|eight|nine|ten|twelve|hundred|thousand)\b", re.I),
     "why": re.compile(
         r"\b(because|since|so that|therefore|thus|reason|due to|otherwise|to avoid|in order to|causes?|leads? to)\b",
         re.I,
@@ -137,6 +138,7 @@ _LEANS = re.compile(
     r"(?:to do|without|after|before|with) (?:this|that)|as (?:shown|described|mentioned|noted))\b",
     re.IGNORECASE,
 )
+_CODE = re.compile(r";\s*$|^(?:\$|>>>|#) |^[A-Z]{3,} [A-Z]{2,} \S")
 _POINTS = re.compile(
     r"\b(?:figures?|tables?|lists?|examples?|diagrams?|sections?) (?:below|above)\b|^the (?:table|figure|following)\b|"
     r"^(?:\w+ ){1,5}(?:this|these|those) (?!is\b|are\b|was\b|were\b)\w+",
@@ -193,9 +195,13 @@ def _weights(terms: Mapping[str, float], found: Sequence[Sentence]) -> dict[str,
 
 
 def _match(term: str, stemmed: frozenset[str]) -> float:
-    """1 for the word, 0.7 for a word that begins alike, 0.5 for one of about the same meaning."""
+    """1 for the word, 0.9 for its parts, 0.7 for a word that begins alike, 0.5 for one of about the same meaning."""
     if term in stemmed:
         return 1.0
+    if "-" in term:
+        if stem(term.replace("-", "")) in stemmed:
+            return 1.0
+        return 0.9 if all(stem(part) in stemmed for part in term.split("-") if part) else 0.0
     if len(term) >= 5:
         begin, least = term[: max(5, len(term) - 1)], max(5, len(term) - 1)
         if any(other.startswith(begin) or (len(other) >= least and term.startswith(other)) for other in stemmed):
@@ -213,9 +219,12 @@ def _score(question: Question, sentence: Sentence, weights: Mapping[str, float],
         share *= 0.4  # a heading alone promises more than its sentences keep
     if question.names and not any(name in inside or name in around for name in question.names):
         share *= 0.9  # what the question names is not here
-    for kind in {"number", "who"} & set(question.kinds):
+    for kind in {"number", "figure", "who"} & set(question.kinds):
         # what is asked for, a figure or a person, is there or is not
-        share = share + 0.1 if _CUES[kind].search(sentence.text) else share * 0.8
+        if _CUES[kind].search(sentence.text):
+            share += 0.1
+        elif kind != "figure":
+            share *= 0.8
     score = held / total + _bonus(question, sentence, about) - _fault(sentence)
     focused = _focused(question.focus, inside, around)
     if question.focus and focused:
@@ -297,6 +306,7 @@ def _fault(sentence: Sentence) -> float:
     fault += 0.2 if not re.search(r"[.!?。！？)\"”’*`:]$", text) else 0.0
     fault += 0.1 if text.startswith("(") else 0.0
     fault += 0.25 if _POINTS.search(text) else 0.0
+    fault += 0.4 if _CODE.search(text) else 0.0
     fault += 0.25 if text.isascii() and not _VERB.search(text) else 0.0
     fault += 0.1 if count > 55 else 0.0
     fault += 0.3 if sum(char in "|=<>{}_/\\" for char in text) > len(text) / 12 else 0.0

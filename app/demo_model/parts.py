@@ -88,6 +88,8 @@ class Parts:
     compared: bool = False
     tail: str = ""
     """What the things are asked about, as in ` for small teams`; starts with a blank or is empty."""
+    aspects: bool = False
+    """Whether the parts are aspects of one thing, of which an overview was asked."""
 
     @property
     def several(self) -> bool:
@@ -105,8 +107,14 @@ def take_apart(text: str) -> Parts:
     asked = re.sub(r"^(?:explain|describe)(?: to me)?\s+(?=(?:how|what|why|when|where|who)\b)", "", plain, flags=re.I)
     for read in (_bullets, _overview, _sentences, _compared, _clauses, _listed):
         if (found := read(text if read is _bullets else asked)) and found.several:
-            return Parts(whole, found.questions[:MOST], found.things[:MOST], found.compared, found.tail)
+            return Parts(whole, found.questions[:MOST], found.things[:MOST], found.compared, found.tail, found.aspects)
     return Parts(whole, (as_question(plain),))
+
+
+def to_look_up(text: str) -> Parts:
+    """Parts for one reader: an overview starts from the thing itself."""
+    parts = take_apart(text)
+    return Parts(parts.question, parts.questions[:1]) if parts.aspects else parts
 
 
 def as_question(text: str) -> str:
@@ -351,4 +359,4 @@ def _overview(text: str) -> Parts | None:
         f"What is known about {thing}: examples and benefits in practice?",
         f"What is known about {thing}: limits, failures and costs?",
     )
-    return Parts(text, asked)
+    return Parts(text, asked, aspects=True)

@@ -10,8 +10,9 @@ NAMED = 1.8
 
 _KINDS = (
     ("difference", r"\b(differ\w*|compar\w+|versus|vs|contrast|distinguish\w*|better|trade-?offs?)\b"),
-    ("number", r"\bhow (many|much|long|often|large|big|old|far|fast|high|hot|deep)\b|\bwhat (is the )?(\w+ )?"
-               r"(percentage|number|amount|size|limit|price|cost|fee|rate|temperature|default)\b"),
+    ("number", r"\bhow (many|much|long|often|large|big|old|far|fast|high|hot|deep)\b"),
+    ("figure", r"\b(percentage|number|amount|size|limit|price|cost|fee|rate|temperature|default|period|duration|"
+               r"timeout|deadline|port|age|dose|weight|rent|salary|deposit|total|penalty|maximum|minimum)\b"),
     ("why", r"\bwhy\b|\breasons?\b|\bcauses?\b"),
     ("when", r"\bwhen\b|\bwhat (date|year|day|time)\b|\bdeadline\b|\bunder what\b"),
     ("who", r"\bwho(m|se)?\b"),
@@ -22,9 +23,10 @@ _KINDS = (
 
 
 class Question:
-    """What is asked, as weighted stems."""
+    """What is asked, as weighted stems.
 
-    """`Thing: this and that` asks for this and that of the thing, which an answer must be about."""
+    `Thing: this and that` asks for this and that of the thing, which an answer must be about.
+    """
 
     def __init__(self, text: str, background: str = "") -> None:
         self.text = text

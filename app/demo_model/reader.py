@@ -17,7 +17,7 @@ from app.demo_model.arithmetic import expression_in, shown, value_of
 from app.demo_model.conversation import Call, Conversation, read_messages
 from app.demo_model.evidence import Passage, Sentence, claims_in, passages_in
 from app.demo_model.fill import Clues, Filler, quoted
-from app.demo_model.parts import take_apart
+from app.demo_model.parts import to_look_up
 from app.demo_model.shapes import Shapes
 from app.demo_model.titles import title_of
 from app.demo_model.tools import (
@@ -163,7 +163,7 @@ class _Reader:
     def _prose_question(self) -> str:
         """The question without a part that is arithmetic, which its own tool answers."""
         question = standing_alone(self.conversation)
-        parts = take_apart(question)
+        parts = to_look_up(question)
         prose = [part for part in parts.questions if not expression_in(part)]
         return " ".join(prose) if prose and len(prose) < len(parts.questions) else question
 

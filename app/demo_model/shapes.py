@@ -198,7 +198,7 @@ def _roles_in(system: str) -> list[str]:
 def check(question: str, draft: str) -> tuple[list[str], float]:
     """What is wrong with a draft, and the share of checks it passes, 0 to 1."""
     inside = re.sub(rf"([.!?])({CITED.pattern})", r"\2\1", draft)  # a citation behind the stop belongs before it
-    said = [s for s in sentences(inside) if len(content_words(s)) > 2]
+    said = [s for s in sentences(inside) if len(content_words(s)) > 1]
     bare = [s for s in said if not CITED.search(s)]
     asked = content_words(question)
     held = stems(draft)

@@ -17,7 +17,7 @@ from app.demo_model.arithmetic import expression_in
 from app.demo_model.conversation import Conversation
 from app.demo_model.evidence import KEY, passages_in
 from app.demo_model.fill import Clues, Filler, Shape
-from app.demo_model.parts import take_apart
+from app.demo_model.parts import to_look_up
 from app.demo_model.words import alike, content_stems, content_words, other_words, stem, stems, word_set, words
 
 MOST_CALLS = 6
@@ -148,7 +148,7 @@ class Chooser:
             return [self.call(tool, text) for tool in named[:MOST_CALLS]]
         if is_small_talk(text) or is_creative(text) or brings_text(self.conversation):
             return []
-        parts = take_apart(text)
+        parts = to_look_up(text)
         wanted: list[Wanted] = []
         for part in parts.questions:
             wanted += self._for_part(part, single=not parts.several)
@@ -270,7 +270,7 @@ _ORDINAL = re.compile(rf"\bthe ({'|'.join(_ORDINALS)})\b(?: one)?", re.I)
 
 def leaned_on(conversation: Conversation) -> str:
     """What a follow-up leans on: the earlier question, or the thing of it that `the second one` means."""
-    things = take_apart(conversation.background).things if conversation.background else ()
+    things = to_look_up(conversation.background).things if conversation.background else ()
     found = _ORDINAL.search(conversation.question)
     at = _ORDINALS[found[1].lower()] if found else 0
     return things[at] if found and at < len(things) else conversation.background

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import Stemmer
 
-_WORD = re.compile(r"\d+(?:[.,]\d+)+|\w+(?:['’]\w+)*")
+_WORD = re.compile(r"\d+(?:[.,]\d+)+|\w+(?:['’\-]\w+)*")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 _SNOWBALL = Stemmer.Stemmer("english")
 
@@ -32,12 +32,15 @@ STOP = word_set(
     definition compare comparison comparing contrast versus vs difference differences differ differs distinguish
     discuss main basically happen happens happened work works working matter matters use uses used using
     question questions answer answers document documents docs according information info details detail
+    something anything nothing everything someone anyone everyone somebody anybody everybody
     regarding concerning respect terms thing things way ways kind kinds sort lot get gets getting got
     i'm i'd i've what's who's where's how's that's there's it's don't doesn't isn't aren't can't won't"""
 )
 
-WEAK = word_set("keep make take put go come try see look seem change give want allow start set happen become")
-"""Verbs that say little alone: they go into a query and count for little in an answer."""
+WEAK = word_set(
+    "keep make take put go come try see look seem change give want allow start set happen become amount number value"
+)
+"""Words that say little alone: they go into a query and count for little in an answer."""
 
 # Groups of words that askers and authors choose between. One direction of help only: a match by meaning counts half.
 _ALIKE = """delete remove erase drop|create make build add|increase raise grow|decrease reduce lower shrink|
@@ -47,7 +50,8 @@ big large|small little|buy purchase|sell sale|fix repair solve|choose pick selec
 benefit advantage|drawback disadvantage downside|allow permit|forbid prohibit|change modify alter|
 check verify validate|copy duplicate backup|employee worker staff|landlord owner lessor|tenant renter lessee|
 contract agreement|notice notification|holiday vacation leave|doctor physician|store save keep|
-setup install installation|safe secure|danger risk hazard|temperature heat|bake oven|split divide"""
+setup install installation|safe secure|danger risk hazard|temperature heat|bake oven|split divide|
+break damage"""
 
 
 @lru_cache(maxsize=50_000)
@@ -112,12 +116,13 @@ def content_words(text: str) -> list[str]:
 
 @lru_cache(maxsize=20_000)
 def stems(text: str) -> frozenset[str]:
-    """Stems of all words; an identifier such as `max_connections` also by its parts."""
+    """Stems of all words; `max_connections` and `sub-agents` also by their parts, and `e-mail` as `email`."""
     found: set[str] = set()
     for word in words(text):
         found.add(stem(word))
-        if "_" in word:
-            found.update(stem(part) for part in word.split("_") if part)
+        if "_" in word or "-" in word:
+            found.update(stem(part) for part in re.split(r"[_-]", word) if part)
+            found.add(stem(word.replace("-", "")))
     return frozenset(found)
 
 
@@ -196,9 +201,7 @@ def _split(block: str) -> Iterator[str]:
     start = 0
     for match in _BREAK.finditer(block):
         before = block[start : match.start()]
-        last = before.rsplit(None, 1)[-1].lstrip("(\"'“‘[") if before.strip() else ""
-        short = last.lower() in _ABBREVIATIONS or re.fullmatch(r"[A-Z]|[A-Za-z]\.[A-Za-z]", last)
-        if short and (match.group(1) or "").startswith("."):
+        if (match.group(1) or "").startswith(".") and _is_abbreviated(before):
             continue
         if match.group(1) and re.fullmatch(r"\d{1,2}", before.strip()):
             continue  # "1. First": the number belongs to what follows
@@ -206,6 +209,15 @@ def _split(block: str) -> Iterator[str]:
         start = match.end()
     if rest := block[start:].strip():
         yield rest
+
+
+def _is_abbreviated(before: str) -> bool:
+    """True when the stop behind `before` ends a word, not a sentence: `e.g`, `Dr`, the `J` of `by J. Doe`."""
+    *earlier, last = before.split()[-2:] or [""]
+    last = last.lstrip("(\"'“‘[")
+    if re.fullmatch(r"[A-Z]", last):
+        return not earlier or earlier[0][0].isupper() or earlier[0].lower() in ("by", "and", "mr", "mrs", "ms", "dr")
+    return last.lower() in _ABBREVIATIONS or bool(re.fullmatch(r"[A-Za-z]\.[A-Za-z]", last))
 
 
 def joined(items: Iterable[str], word: str = "and") -> str:

@@ -515,11 +515,11 @@ def critique(draft: str) -> Any:
 
 def test_a_critique_checks_citations_and_the_question() -> None:
     good = critique("Sourdough is bread raised by wild yeast. [a1b2c3]")
-    bare = critique("Sourdough is bread raised by wild yeast. [a1b2c3] Everybody in the world likes it a lot.")
+    bare = critique("Sourdough is bread raised by wild yeast. [a1b2c3] Bakers in Rome like it with butter.")
     off = critique("Rye flour absorbs more water than wheat flour. [a1b2c3]")
     assert (good["verdict"], good["issues"]) == ("pass", [])
     assert bare["verdict"] == off["verdict"] == "revise"
-    assert "Everybody in the world likes it a lot." in bare["issues"][0]
+    assert "Bakers in Rome like it with butter." in bare["issues"][0]
     assert "sourdough" in off["issues"][0]
     assert good["score"] == 1 > max(bare["score"], off["score"])
 
