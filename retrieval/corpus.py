@@ -30,7 +30,7 @@ from retrieval.embed import Embedder, EmbedderUnavailable, Vectors
 from retrieval.home import Home, Indexes
 from retrieval.index import faiss_version, gpu_count
 from retrieval.ingest import ingest
-from retrieval.search import MAX_HITS, bounded, depth, fuse
+from retrieval.search import MAX_HITS, bounded, depth, fuse, spread
 from retrieval.terms import query_terms
 
 QUERY_TIMEOUT_S = 5.0
@@ -158,13 +158,13 @@ class Corpus:
         if vector is not None and indexes.dense is not None and len(vector) == indexes.dense.dimensions:
             dense = indexes.dense.search(vector, depth(k), allowed)
         fused = fuse(lexical, dense)
-        chunks = self._home.store.chunks([each.row_id for each in fused[: 2 * k]])  # some may be gone by now
-        hits = [
+        chunks = self._home.store.chunks([each.row_id for each in fused[: 3 * k]])
+        present = [each for each in fused[: 3 * k] if each.row_id in chunks]  # some may be gone by now
+        owners = {row_id: chunk.document_id for row_id, chunk in chunks.items()}
+        return [
             Hit(chunks[each.row_id], each.score, each.lexical_rank, each.dense_rank, each.similarity)
-            for each in fused[: 2 * k]
-            if each.row_id in chunks
+            for each in spread(present, owners, k)
         ]
-        return hits[:k]
 
     # -- knowing ----------------------------------------------------------------------------------------------------
 

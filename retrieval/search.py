@@ -6,7 +6,8 @@ Reciprocal rank fusion with k = 10: on two public multi-hop sets it beat either 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from retrieval.documents import clean_text
@@ -51,6 +52,19 @@ def fuse(lexical: Ranked, dense: Ranked | None) -> list[Fused]:
         for row_id in by_lexical.keys() | by_dense.keys()
     ]  # fmt: skip
     return sorted(fused, key=lambda each: (-each.score, each.row_id))
+
+
+def spread(fused: Sequence[Fused], owners: Mapping[int, str], k: int) -> list[Fused]:
+    """Pick k, no document taking more than half of the places while others compete for them."""
+    share = max(1, (k + 1) // 2)
+    taken: Counter[str] = Counter()
+    kept: list[Fused] = []
+    beyond: list[Fused] = []
+    for each in fused:
+        owner = owners[each.row_id]
+        taken[owner] += 1
+        (kept if taken[owner] <= share else beyond).append(each)
+    return (kept + beyond)[:k]
 
 
 def _rrf(*ranks: int | None) -> float:

@@ -42,8 +42,8 @@ CREATE INDEX IF NOT EXISTS chunks_by_id ON chunks(id);
 CREATE UNIQUE INDEX IF NOT EXISTS chunks_by_place ON chunks(document_id, ordinal);
 CREATE INDEX IF NOT EXISTS chunks_by_digest ON chunks(digest);
 CREATE TABLE IF NOT EXISTS vectors (
-    embedder TEXT NOT NULL, digest BLOB NOT NULL, vector BLOB NOT NULL, seal BLOB NOT NULL,
-    PRIMARY KEY (embedder, digest)) WITHOUT ROWID;
+    embedder TEXT NOT NULL, digest BLOB NOT NULL, vector BLOB NOT NULL, seal BLOB NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS vectors_by_digest ON vectors(embedder, digest);
 """
 _CHUNK = "row_id, id, document_id, ordinal, heading, page, text, digest, seal"
 _DOCUMENT = "id, title, media_type, sha256, pages, size_bytes, chunks, added_at, seal"
