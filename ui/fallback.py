@@ -7,7 +7,7 @@ from html import escape
 
 import streamlit as st
 
-from ui import session
+from ui import look, session
 from ui.blocks import to_html
 from ui.client import ApiProblem, Json
 
@@ -28,10 +28,13 @@ def conversation(thread_id: str | None, info: Json) -> None:
 def _examples(info: Json) -> None:
     st.header("What should the agents work on?")
     for at, example in enumerate(info["examples"]):
-        if st.button(example["question"], key=f"example_{at}", help=example["note"]):
-            st.session_state["graph"] = example["graph"]
-            session.ask(example["question"], example["graph"])
-            st.rerun()
+        st.button(look.plain(example["question"]), key=f"example_{at}", on_click=_ask_example, args=(example,))
+        st.caption(look.plain(example["note"]))
+
+
+def _ask_example(example: Json) -> None:
+    st.session_state["graph"] = example["graph"]
+    session.ask(example["question"], example["graph"])
 
 
 def _runs(thread_id: str) -> list[Json]:

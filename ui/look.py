@@ -63,7 +63,7 @@ _NAMES = {
 @cache
 def _style() -> str:
     css = (Path(__file__).parent / "runview" / "page.css").read_text(encoding="utf-8")
-    return f":root{{{_palette()}--sx-logo:url(\"{_LOGO}\");--sx-clip:url(\"{_CLIP}\")}}\n{_marks()}\n{css}"
+    return f':root{{{_palette()}--sx-logo:url("{_LOGO}");--sx-clip:url("{_CLIP}")}}\n{_marks()}\n{css}'
 
 
 def _palette() -> str:
@@ -77,7 +77,9 @@ def _marks() -> str:
     for state in MARKS:
         rules.append(f'.sx-{state}{{--mark:url("{data_uri(state)}");--c:var(--sx-{FAMILY[state]})}}')
     for status, state in RUN_STATES.items():
-        rules.append(f'[class*="st-key-thread_{status}_"]{{--mark:url("{data_uri(state)}");--c:var(--sx-{FAMILY[state]})}}')
+        rules.append(
+            f'[class*="st-key-thread_{status}_"]{{--mark:url("{data_uri(state)}");--c:var(--sx-{FAMILY[state]})}}'
+        )
     return "\n".join(rules)
 
 

@@ -21,7 +21,8 @@ except ApiProblem as error:
     info, threads, trouble = None, [], error
 
 pages = {
-    "chat": st.Page(lambda: chat.page(info, threads), title="Chat", url_path="chat", default=True),
+    # the default page's path is never shown; `chat` would make AppTest run pages/chat.py in its place
+    "chat": st.Page(lambda: chat.page(info, threads), title="Chat", url_path="conversation", default=True),
     "documents": st.Page(lambda: documents.page(info), title="Documents", url_path="documents"),
 }
 chosen = st.navigation(list(pages.values()), position="hidden")

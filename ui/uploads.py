@@ -64,7 +64,9 @@ def _line(upload: Json) -> None:
     seen = upload["seen"] or {}
     failed = seen.get("failed") or []
     done, total = seen.get("files_done", 0), seen.get("files_total") or upload["files"]
-    state = "running" if not _over(upload) else "failed" if seen["state"] == "failed" else "partial" if failed else "done"
+    state = (
+        "running" if not _over(upload) else "failed" if seen["state"] == "failed" else "partial" if failed else "done"
+    )
     words = f"<b>{done - len(failed) if _over(upload) else done} of {total} indexed</b>" + _rest(upload, seen)
     rows = "".join(
         f"<li><b>{escape(str(row['name']))}</b> {escape(str(row['reason']))} {escape(str(row.get('fix') or ''))}</li>"

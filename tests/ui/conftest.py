@@ -15,13 +15,20 @@ from typing import Any
 
 import pytest
 
+# The folder above is on the path for helpers of other tests, and there this folder would pass for the package `ui`.
+TESTS = str(Path(__file__).parents[1])
+sys.path[:], before = [place for place in sys.path if place != TESTS], sys.path[:]
+import ui  # noqa: E402, F401
+
+sys.path[:] = before
+
 FIXTURE = Path(__file__).parent / "fixture" / "server.py"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 START_S = 60
 
 
 @dataclass
-class Scripted:
+class Site:
     """The server under test, and the clock of its runs."""
 
     url: str
@@ -37,17 +44,17 @@ class Scripted:
             return answer
 
 
-def start(*options: str) -> tuple[subprocess.Popen[bytes], Scripted]:
+def start(*options: str) -> tuple[subprocess.Popen[bytes], Site]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen([sys.executable, str(FIXTURE), "--port", str(port), *options])
-    scripted = Scripted(f"http://127.0.0.1:{port}", port)
+    site = Site(f"http://127.0.0.1:{port}", port)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            urllib.request.urlopen(f"{scripted.url}/api/info", timeout=5).close()
-            return process, scripted
+            urllib.request.urlopen(f"{site.url}/api/info", timeout=5).close()
+            return process, site
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.1)
     process.kill()
@@ -64,17 +71,17 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="session")
-def scripted_server() -> Iterator[Scripted]:
-    process, scripted = start()
-    yield scripted
+def site_server() -> Iterator[Site]:
+    process, site = start()
+    yield site
     stop(process)
 
 
 @pytest.fixture
-def scripted(scripted_server: Scripted) -> Scripted:
+def site(site_server: Site) -> Site:
     """The server with no chats and its clock running."""
-    scripted_server.clock(forget=True, hold=None)
-    return scripted_server
+    site_server.clock(forget=True, hold=None)
+    return site_server
 
 
 @pytest.fixture(scope="session")
@@ -99,11 +106,13 @@ def profile(chromium: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(profile: Any, scripted: Scripted) -> Iterator[Callable[..., Any]]:
+def open_page(profile: Any, site: Site) -> Iterator[Callable[..., Any]]:
     """Open the page in a new tab; errors of its scripts fail the test."""
     pages, errors = [], []
 
-    def opened(path: str = "/", *, width: int = 1440, height: int = 900, dark: bool = False, still: bool = False) -> Any:
+    def opened(
+        path: str = "/", *, width: int = 1440, height: int = 900, dark: bool = False, still: bool = False
+    ) -> Any:
         page = profile.new_page()
         pages.append(page)
         page.set_default_timeout(20_000)
@@ -111,7 +120,7 @@ def open_page(profile: Any, scripted: Scripted) -> Iterator[Callable[..., Any]]:
         motion = "reduce" if still else "no-preference"
         page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion=motion)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(scripted.url + path)
+        page.goto(site.url + path)
         page.wait_for_selector(".home, .turn, .sx-h1", state="attached")
         return page
 

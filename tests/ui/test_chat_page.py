@@ -31,26 +31,26 @@ def texts(page: Any, selector: str) -> list[str]:
     return [text.strip() for text in page.locator(selector).all_inner_texts()]
 
 
-def address(page: Any, scripted: Any) -> str:
+def address(page: Any, site: Any) -> str:
     page.wait_for_url(re.compile(r"thread="))
-    return str(page.url).removeprefix(scripted.url)
+    return str(page.url).removeprefix(site.url)
 
 
 # ---- before
 
 
-def test_first_paint_explains_itself_and_fetches_nothing_from_strangers(chromium: Any, scripted: Any) -> None:
+def test_first_paint_explains_itself_and_fetches_nothing_from_strangers(chromium: Any, site: Any) -> None:
     context = chromium.new_context()
     page, requested = context.new_page(), []
     page.on("request", lambda request: requested.append(request.url))
-    page.goto(scripted.url)
+    page.goto(site.url)
     page.wait_for_selector(".card")
     assert page.locator(".card").count() == 4
     assert page.locator(".card svg.outline rect").count() > 8
     assert "Demo model" in page.inner_text(".banner")
     assert "Demo model" in page.inner_text(".sx-foot")
     assert "12 documents" in page.inner_text(".sx-health")
-    strangers = [url for url in requested if not url.startswith((scripted.url, "data:", "blob:", "about:"))]
+    strangers = [url for url in requested if not url.startswith((site.url, "data:", "blob:", "about:"))]
     context.close()
     assert strangers == []
 
@@ -69,8 +69,8 @@ def test_the_graph_can_be_chosen(open_page: Open) -> None:
 # ---- during
 
 
-def test_an_example_starts_a_run_whose_agents_work_side_by_side(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=3.5)
+def test_an_example_starts_a_run_whose_agents_work_side_by_side(open_page: Open, site: Any) -> None:
+    site.clock(hold=3.5)
     page = open_page()
     run_example(page)
     page.wait_for_selector(".lane.l-running >> nth=3")
@@ -82,13 +82,13 @@ def test_an_example_starts_a_run_whose_agents_work_side_by_side(open_page: Open,
     assert "thread=" in page.url
 
 
-def test_the_stored_text_arrives_byte_for_byte(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=18)
+def test_the_stored_text_arrives_byte_for_byte(open_page: Open, site: Any) -> None:
+    site.clock(hold=18)
     page = open_page()
     run_example(page)
     page.wait_for_selector(".lane")
     for second in (18.5, 19.9, 21.3, 23.7, 30):
-        scripted.clock(hold=second)
+        site.clock(hold=second)
         page.wait_for_timeout(150)
     page.wait_for_selector(RUN_ENDED)
     stored = page.evaluate("async (id) => (await (await fetch(`/api/runs/${id}/view`)).json()).answer.text",
@@ -99,8 +99,8 @@ def test_the_stored_text_arrives_byte_for_byte(open_page: Open, scripted: Any) -
     page.wait_for_selector("[class*=st-key-thread_succeeded_here_]", state="attached")
 
 
-def test_a_reload_in_mid_run_restores_everything(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=21)
+def test_a_reload_in_mid_run_restores_everything(open_page: Open, site: Any) -> None:
+    site.clock(hold=21)
     page = open_page()
     run_example(page)
     page.wait_for_selector(".answer:not(:empty)")
@@ -108,26 +108,26 @@ def test_a_reload_in_mid_run_restores_everything(open_page: Open, scripted: Any)
     page.reload()
     page.wait_for_selector(".answer:not(:empty)")
     assert (page.evaluate(RAW), texts(page, ".lane .name"), texts(page, ".lane .elapsed")[:-1]) == before
-    scripted.clock(hold=30)
+    site.clock(hold=30)
     page.wait_for_selector(RUN_ENDED)
     assert page.evaluate(RAW).endswith("Keep replication running backwards for a week.\n")
 
 
-def test_two_tabs_show_the_same(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=12)
+def test_two_tabs_show_the_same(open_page: Open, site: Any) -> None:
+    site.clock(hold=12)
     first = open_page()
     run_example(first)
-    second = open_page(address(first, scripted))
-    scripted.clock(hold=30)
+    second = open_page(address(first, site))
+    site.clock(hold=30)
     for page in (first, second):
         page.wait_for_selector(RUN_ENDED)
     assert first.evaluate(RAW) == second.evaluate(RAW)
 
 
-def test_a_rerun_neither_remounts_nor_reconnects(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=11.6)
+def test_a_rerun_neither_remounts_nor_reconnects(open_page: Open, site: Any) -> None:
+    site.clock(hold=11.6)
     page = open_page()
-    connections = scripted.clock()["connections"]
+    connections = site.clock()["connections"]
     run_example(page)
     page.wait_for_selector(".finding")
     page.locator(".turn").evaluate("node => { node.kept = true; }")
@@ -135,11 +135,11 @@ def test_a_rerun_neither_remounts_nor_reconnects(open_page: Open, scripted: Any)
     page.locator("[data-testid=stPopoverBody]").get_by_text("Chat", exact=True).click()
     page.wait_for_selector(".st-key-graph_menu >> text=Chat")
     assert page.locator(".turn").evaluate("node => node.kept") is True
-    assert scripted.clock()["connections"] == connections + 1
+    assert site.clock()["connections"] == connections + 1
 
 
-def test_a_patch_leaves_what_was_read_in_place(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=11)
+def test_a_patch_leaves_what_was_read_in_place(open_page: Open, site: Any) -> None:
+    site.clock(hold=11)
     page = open_page()
     run_example(page)
     first = page.locator(".finding[data-lane='task:2'] .prose p").first
@@ -148,30 +148,30 @@ def test_a_patch_leaves_what_was_read_in_place(open_page: Open, scripted: Any) -
     first.evaluate("""node => { const range = document.createRange(); range.setStart(node.firstChild, 0);
         range.setEnd(node.firstChild, 8); getSelection().removeAllRanges(); getSelection().addRange(range);
         node.firstChild.kept = true; window.held = node.firstChild; }""")
-    scripted.clock(hold=13)
+    site.clock(hold=13)
     page.wait_for_function("(before) => held.parentNode.innerText.length > before + 20", arg=len(before))
     assert first.evaluate("node => node.firstChild.kept") is True
     assert len(first.inner_text()) > len(before)
     assert page.evaluate("getSelection().toString()") == before[:8]
 
 
-def test_nothing_moves_while_a_run_goes_on(open_page: Open, scripted: Any) -> None:
+def test_nothing_moves_while_a_run_goes_on(open_page: Open, site: Any) -> None:
     places = "nodes => nodes.map(n => { const b = n.querySelector('.box'); return [b.getAttribute('x'), b.getAttribute('y')]; })"
-    scripted.clock(hold=3)
+    site.clock(hold=3)
     page = open_page()
     run_example(page)
     page.wait_for_selector(".lane")
     nodes, rows = page.locator(".graph .node").evaluate_all(places), texts(page, ".lane .name")
     height = page.locator(".panel").evaluate("node => node.offsetHeight")
-    scripted.clock(hold=22)
+    site.clock(hold=22)
     page.wait_for_selector(".answer:not(:empty)")
     assert page.locator(".graph .node").evaluate_all(places) == nodes
     assert texts(page, ".lane .name") == rows
     assert page.locator(".panel").evaluate("node => node.offsetHeight") == height
 
 
-def test_a_straggler_a_retry_and_the_critical_path_are_told(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=11.3)
+def test_a_straggler_a_retry_and_the_critical_path_are_told(open_page: Open, site: Any) -> None:
+    site.clock(hold=11.3)
     page = open_page()
     run_example(page)
     page.wait_for_selector(".figures .late:not(:empty)")
@@ -185,25 +185,25 @@ def test_a_straggler_a_retry_and_the_critical_path_are_told(open_page: Open, scr
     assert "Plan, Logical replication" in page.inner_text(".panel footer")
 
 
-def test_a_cut_stream_reconnects_and_loses_nothing(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=19)
+def test_a_cut_stream_reconnects_and_loses_nothing(open_page: Open, site: Any) -> None:
+    site.clock(hold=19)
     page = open_page()
     run_example(page)
     page.wait_for_selector(".answer:not(:empty)")
-    connections = scripted.clock()["connections"]
-    scripted.clock(drop=True)
+    connections = site.clock()["connections"]
+    site.clock(drop=True)
     page.wait_for_function(
         "async (before) => (await (await fetch('/api/fixture/clock', {method: 'POST', body: '{}'})).json()).connections > before",
         arg=connections,
     )
-    scripted.clock(hold=23)
+    site.clock(hold=23)
     page.wait_for_function(f"{RAW}.includes('Cut over in four steps')")
-    scripted.clock(hold=30)
+    site.clock(hold=30)
     page.wait_for_selector(RUN_ENDED)
     assert page.evaluate(RAW).count("Move with logical replication") == 1
 
 
-def test_stop_says_stopping_until_it_is_so(open_page: Open, scripted: Any) -> None:
+def test_stop_says_stopping_until_it_is_so(open_page: Open, site: Any) -> None:
     page = open_page()
     run_example(page)
     page.wait_for_selector(".lane")
@@ -219,8 +219,8 @@ def test_stop_says_stopping_until_it_is_so(open_page: Open, scripted: Any) -> No
 # ---- after
 
 
-def test_a_citation_opens_its_passage(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=30)
+def test_a_citation_opens_its_passage(open_page: Open, site: Any) -> None:
+    site.clock(hold=30)
     page = open_page()
     run_example(page)
     page.wait_for_selector(RUN_ENDED)
@@ -228,7 +228,9 @@ def test_a_citation_opens_its_passage(open_page: Open, scripted: Any) -> None:
     chip.click()
     popover = page.locator(".popover")
     popover.locator("a.filled").wait_for()
-    assert popover.locator("mark").inner_text() == "An unused slot will hold them back without limit and can fill the disk"
+    assert (
+        popover.locator("mark").inner_text() == "An unused slot will hold them back without limit and can fill the disk"
+    )
     assert "Replication slots keep log files" in popover.locator(".quote").inner_text()
     assert popover.locator("a.filled").inner_text() == "Open at page 889"
     assert popover.locator("a.filled").get_attribute("href").endswith("/file#page=889")
@@ -242,8 +244,8 @@ def test_a_citation_opens_its_passage(open_page: Open, scripted: Any) -> None:
     popover.wait_for(state="hidden")
 
 
-def test_sources_are_listed_cited_first(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=30)
+def test_sources_are_listed_cited_first(open_page: Open, site: Any) -> None:
+    site.clock(hold=30)
     page = open_page()
     run_example(page)
     page.wait_for_selector(RUN_ENDED)
@@ -254,8 +256,8 @@ def test_sources_are_listed_cited_first(open_page: Open, scripted: Any) -> None:
     assert texts(page, ".source-head b") == ["backup-policy.docx"]
 
 
-def test_an_answer_is_copied_with_its_sources(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=30)
+def test_an_answer_is_copied_with_its_sources(open_page: Open, site: Any) -> None:
+    site.clock(hold=30)
     page = open_page()
     run_example(page)
     page.wait_for_selector(RUN_ENDED)
@@ -266,8 +268,8 @@ def test_an_answer_is_copied_with_its_sources(open_page: Open, scripted: Any) ->
     assert "[4] postgresql-18-manual.pdf, page 889" in copied
 
 
-def test_a_failed_run_says_why_and_keeps_what_it_found(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=9)
+def test_a_failed_run_says_why_and_keeps_what_it_found(open_page: Open, site: Any) -> None:
+    site.clock(hold=9)
     page = open_page()
     ask(page, "!failed please")
     page.wait_for_selector(RUN_ENDED)
@@ -276,8 +278,8 @@ def test_a_failed_run_says_why_and_keeps_what_it_found(open_page: Open, scripted
     assert "The first half went well." in page.inner_text(".findings")
 
 
-def test_earlier_turns_stay_above_a_new_one(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=30)
+def test_earlier_turns_stay_above_a_new_one(open_page: Open, site: Any) -> None:
+    site.clock(hold=30)
     page = open_page()
     run_example(page, CHAT)
     page.wait_for_selector(RUN_ENDED)
@@ -289,8 +291,8 @@ def test_earlier_turns_stay_above_a_new_one(open_page: Open, scripted: Any) -> N
     assert len(texts(page, ".question")) == 2
 
 
-def test_another_chat_replaces_the_conversation(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=30)
+def test_another_chat_replaces_the_conversation(open_page: Open, site: Any) -> None:
+    site.clock(hold=30)
     page = open_page()
     run_example(page, CHAT)
     page.wait_for_selector(RUN_ENDED)
@@ -308,8 +310,8 @@ def test_another_chat_replaces_the_conversation(open_page: Open, scripted: Any) 
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_text_and_marks_have_contrast(open_page: Open, scripted: Any, dark: bool) -> None:
-    scripted.clock(hold=11.6)
+def test_text_and_marks_have_contrast(open_page: Open, site: Any, dark: bool) -> None:
+    site.clock(hold=11.6)
     page = open_page(dark=dark)
     run_example(page)
     page.wait_for_selector(".finding .chip")
@@ -346,8 +348,8 @@ def test_a_phone_never_scrolls_sideways(open_page: Open, path: str) -> None:
     assert page.evaluate(SIDEWAYS) == []
 
 
-def test_the_run_on_a_phone_is_a_list_of_stages(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=11.6)
+def test_the_run_on_a_phone_is_a_list_of_stages(open_page: Open, site: Any) -> None:
+    site.clock(hold=11.6)
     page = open_page(width=390, height=844)
     run_example(page)
     page.wait_for_selector(".stage")
@@ -355,7 +357,7 @@ def test_the_run_on_a_phone_is_a_list_of_stages(open_page: Open, scripted: Any) 
     assert "2 of 5 done, 1 slow" in page.inner_text(".stages")
     assert page.locator(".stages >> text=Stop").bounding_box()["height"] >= 20
     assert page.evaluate(SIDEWAYS) == []
-    scripted.clock(hold=30)
+    site.clock(hold=30)
     page.wait_for_selector(RUN_ENDED)
     assert page.evaluate(SIDEWAYS) == []
 
@@ -364,8 +366,8 @@ SIDEWAYS = """() => [document.documentElement, document.querySelector('[data-tes
   .filter((node) => node.scrollWidth > node.clientWidth).map((node) => `${node.tagName} ${node.scrollWidth}`)"""
 
 
-def test_nothing_that_a_stranger_wrote_is_executed(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=2.9)
+def test_nothing_that_a_stranger_wrote_is_executed(open_page: Open, site: Any) -> None:
+    site.clock(hold=2.9)
     page = open_page()
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -373,7 +375,7 @@ def test_nothing_that_a_stranger_wrote_is_executed(open_page: Open, scripted: An
     page.wait_for_selector(".answer:not(:empty)")
     page.reload()
     page.wait_for_selector(".answer:not(:empty)")
-    scripted.clock(hold=9)
+    site.clock(hold=9)
     page.wait_for_selector(RUN_ENDED)
     page.click(".fold")
     page.click(".tabs [data-tab=sources]")
@@ -385,8 +387,8 @@ def test_nothing_that_a_stranger_wrote_is_executed(open_page: Open, scripted: An
     assert not [url for url in asked if "evil.example" in url]
 
 
-def test_the_keyboard_reaches_lanes_panel_and_sources(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=11.6)
+def test_the_keyboard_reaches_lanes_panel_and_sources(open_page: Open, site: Any) -> None:
+    site.clock(hold=11.6)
     page = open_page()
     run_example(page)
     page.wait_for_selector(".finding .chip")
@@ -409,8 +411,8 @@ def test_the_keyboard_reaches_lanes_panel_and_sources(open_page: Open, scripted:
     page.locator(".popover").wait_for(state="hidden")
 
 
-def test_assistive_technology_is_told(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=11.6)
+def test_assistive_technology_is_told(open_page: Open, site: Any) -> None:
+    site.clock(hold=11.6)
     page = open_page()
     run_example(page)
     page.wait_for_selector(".lane")
@@ -421,26 +423,28 @@ def test_assistive_technology_is_told(open_page: Open, scripted: Any) -> None:
     page.locator("[aria-live=polite]", has_text="2 of 5 sub-tasks are done.").wait_for(state="attached")
 
 
-def test_reduced_motion_is_respected(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=11.6)
+def test_reduced_motion_is_respected(open_page: Open, site: Any) -> None:
+    site.clock(hold=11.6)
     page = open_page(still=True)
     run_example(page)
     page.wait_for_selector(".lane .mark.s-running .ring")
-    assert page.locator(".mark.s-running .ring").first.evaluate("node => getComputedStyle(node).animationName") == "none"
+    assert (
+        page.locator(".mark.s-running .ring").first.evaluate("node => getComputedStyle(node).animationName") == "none"
+    )
 
 
-def test_a_reader_who_scrolled_up_is_left_alone(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=20)
+def test_a_reader_who_scrolled_up_is_left_alone(open_page: Open, site: Any) -> None:
+    site.clock(hold=20)
     page = open_page(height=520)
     run_example(page)
     page.wait_for_selector(".answer:not(:empty)")
     at_foot = "(() => { const m = document.querySelector('[data-testid=stMain]'); return m.scrollHeight - m.scrollTop - m.clientHeight < 60; })()"
-    scripted.clock(hold=23)
+    site.clock(hold=23)
     page.wait_for_function(f"{RAW}.includes('Cut over in four')")
     page.wait_for_function(at_foot)
     page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop = 0")
     page.wait_for_selector(".jump")
-    scripted.clock(hold=24.3)
+    site.clock(hold=24.3)
     page.wait_for_function(f"{RAW}.includes('Stop writes')")
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == 0
     page.click(".jump")
@@ -472,8 +476,8 @@ def test_a_refused_question_is_not_lost(open_page: Open) -> None:
     assert page.locator(".st-key-problem button", has_text="Send again").count() == 1
 
 
-def test_a_chat_is_renamed_and_deleted(open_page: Open, scripted: Any) -> None:
-    scripted.clock(hold=30)
+def test_a_chat_is_renamed_and_deleted(open_page: Open, site: Any) -> None:
+    site.clock(hold=30)
     page = open_page()
     run_example(page, CHAT)
     page.wait_for_selector(RUN_ENDED)

@@ -100,7 +100,9 @@ def _follow_thread(info: Json, row: Json | None, graphs: dict[str, Json]) -> Non
 
 def _graph_menu(graphs: dict[str, Json]) -> None:
     names = list(graphs)
-    with st.popover(f"Graph **{look.plain(graphs[st.session_state[GRAPH]]['title'])}**", key="graph_menu", type="tertiary"):
+    with st.popover(
+        f"Graph **{look.plain(graphs[st.session_state[GRAPH]]['title'])}**", key="graph_menu", type="tertiary"
+    ):
         st.radio(
             "Graph",
             names,

@@ -31,7 +31,9 @@ def _load() -> Json | None:
     try:
         return session.api().documents()
     except ApiProblem as problem:
-        st.html(f"<p role='alert'><i class='sx-mark sx-failed'></i><b>{escape(str(problem))}</b> {escape(problem.fix)}</p>")
+        st.html(
+            f"<p role='alert'><i class='sx-mark sx-failed'></i><b>{escape(str(problem))}</b> {escape(problem.fix)}</p>"
+        )
         return None
 
 
@@ -68,7 +70,9 @@ def _table(documents: list[Json]) -> None:
 
 
 def _row(row: Json) -> None:
-    with st.container(key=f"document_{row['id']}", horizontal=True, vertical_alignment="center", gap="small", wrap=False):
+    with st.container(
+        key=f"document_{row['id']}", horizontal=True, vertical_alignment="center", gap="small", wrap=False
+    ):
         pages = f"{row['pages']:,} pages" if row["pages"] else ""
         facts = [pages, f"{row['chunks']:,} passages", _size(row["size_bytes"])]
         title = "" if row["title"] in ("", row["name"]) else f" · {escape(row['title'])}"
