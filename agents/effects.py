@@ -111,6 +111,7 @@ def _approval(request: ToolCallRequest, contract: Contract) -> dict[str, Any]:
     schema: Any = request.tool.tool_call_schema if request.tool else None
     return {
         "kind": "approval",
+        "ns": key_of(request.runtime).checkpoint_ns,
         "tool": request.tool_call["name"],
         "call_id": request.tool_call["id"],
         "args": request.tool_call["args"],
@@ -124,6 +125,7 @@ def _approval(request: ToolCallRequest, contract: Contract) -> dict[str, Any]:
 def _doubt(request: ToolCallRequest) -> dict[str, Any]:
     return {
         "kind": "doubt",
+        "ns": key_of(request.runtime).checkpoint_ns,
         "tool": request.tool_call["name"],
         "call_id": request.tool_call["id"],
         "args": request.tool_call["args"],

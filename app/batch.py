@@ -146,7 +146,7 @@ class Batch:
         await runs.create_thread(self._graph, row.key, OWNER)
         run = await runs.start(row.key, self._graph, row.question, idempotency_key=row.key, owner=OWNER)
         if run["status"] in ("failed", "cancelled"):
-            run = await runs.resume(run["run_id"], OWNER)
+            run = await self._app.steering.resume(run["run_id"], owner=OWNER)
         return run
 
     async def _watch(self) -> None:

@@ -1,9 +1,13 @@
 """What may come in: every border checks here, and says which field, what limit, what was given and what to do."""
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jsonschema
+
 MAX_ID_CHARS = 100
+BUDGET_UNITS: dict[str, Callable[[Any], float]] = {"steps": int, "tokens": int, "usd": float, "seconds": float}
 _ID = re.compile(r"[A-Za-z0-9._:-]+")
 
 
@@ -50,3 +54,35 @@ def checked_id(value: str, field: str) -> str:
             limit=MAX_ID_CHARS, actual=len(value), fix="leave it out to get a new one",
         )  # fmt: skip
     return value
+
+
+def checked_answer(asked: Mapping[str, Any], answer: Any) -> Any:
+    """An answer that the question can take. Raises Rejected with what is allowed."""
+    choices = asked.get("choices")
+    if not choices:
+        return answer
+    if not isinstance(answer, Mapping) or answer.get("decision") not in choices:
+        given = answer.get("decision") if isinstance(answer, Mapping) else type(answer).__name__
+        raise Rejected("decision_unknown", f"decision: {given!r}", field="decision", actual=given,
+                       fix=f"choose one of {', '.join(choices)}")  # fmt: skip
+    if answer["decision"] == "edit":
+        try:
+            jsonschema.validate(answer.get("args"), asked.get("schema") or {"type": "object"})
+        except jsonschema.ValidationError as error:
+            field = ".".join(["args", *(str(part) for part in error.absolute_path)])
+            raise Rejected("args_invalid", f"{field}: {error.message}", field=field, fix="mend that field") from error
+    return dict(answer)
+
+
+def checked_budget(budget: Any) -> dict[str, Any]:
+    """A budget of known units and positive numbers. Raises Rejected."""
+    if not isinstance(budget, Mapping):
+        raise Rejected("budget_invalid", "budget: not an object", field="budget", fix='give for example {"steps": 20}')
+    for unit, limit in budget.items():
+        if unit not in BUDGET_UNITS:
+            raise Rejected("budget_invalid", f"budget.{unit}: unknown unit", field=f"budget.{unit}", actual=unit,
+                           fix=f"use any of {', '.join(BUDGET_UNITS)}")  # fmt: skip
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < 1e12:
+            raise Rejected("budget_invalid", f"budget.{unit}: {limit!r}", field=f"budget.{unit}", limit="over 0",
+                           actual=limit, fix="give a number above zero")  # fmt: skip
+    return {unit: BUDGET_UNITS[unit](limit) for unit, limit in budget.items()}

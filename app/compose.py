@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.checkpoint.serde import _msgpack
-from retrieval.corpus import Corpus
-from retrieval.bundled import ingest_bundled
 
 from agents.agent import assemble, discover_agents
 from agents.context import Context, Limits
@@ -21,7 +19,10 @@ from app.models import Deadlines, Endpoint, Models
 from app.postgres import Pool, database, migrate, open_pool
 from app.runs import Runs
 from app.settings import Settings
+from app.steering import Steering
 from app.work import Worker
+from retrieval.bundled import ingest_bundled
+from retrieval.corpus import Corpus
 from retrieval.embed import Embedder, EmbedderUnavailable, HttpEmbedder, OnnxEmbedder
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class App:
     models: Models
     corpus: Corpus
     runs: Runs
+    steering: Steering
     activities: Mapping[str, Activity]
     started_at: float = field(default_factory=time.monotonic)
     started_in_s: float = 0.0
@@ -73,7 +75,8 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         worker = Worker(pool, journal, activities, context, model_name=settings.model)
         await worker.queue.open(pool)
         runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
-        app = App(settings, pool, journal, models, corpus, runs, activities)
+        steering = Steering(pool, worker.queue, runs, activities)
+        app = App(settings, pool, journal, models, corpus, runs, steering, activities)
         if embed:
             await _background(stack, _keep_indexed(app), "indexing")
         if work:

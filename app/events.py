@@ -18,7 +18,10 @@ its own. A nested node's `node.started` may come after what happens inside it: t
 | `llm.started`, `llm.token` | model, speaks; text |
 | `llm.finished`, `llm.retry` | usage, ttft_s, calls, text, cost_usd, or error; attempt, reason, pause_s |
 | `tool.started`, `tool.finished`, `tool.timeout` | name, args, call_id; ok, text, sources; tool, call_id |
+| `run.resumed` | a person wants it to go on |
+| `run.waiting`, `interrupt.raised`, `interrupt.answered` | open; id, kind, what, choices ...; id, answer, by |
 | `custom` | value, and name when it has one: whatever else a node reports |
+| `checkpoint` | checkpoint_id, step, next: where the state of the graph itself is stored, which is never in an event |
 """
 
 import asyncio
@@ -136,6 +139,10 @@ class Translator(AsyncCallbackHandler):
         elif part["type"] == "custom":
             span = owner_of("|".join(part["ns"])) or ROOT
             self._event("custom", span, parent_of(span), {"value": part["data"]})
+        elif part["type"] == "checkpoints" and not part["ns"]:
+            saved = part["data"]
+            where = {"checkpoint_id": saved["config"]["configurable"]["checkpoint_id"]}
+            self._event("checkpoint", ROOT, None, {**where, "step": saved["metadata"]["step"], "next": saved["next"]})
 
     def _task(self, ns: tuple[str, ...], data: Mapping[str, Any]) -> None:
         if "triggers" in data:

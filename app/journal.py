@@ -22,6 +22,8 @@ from app.postgres import STALE_WRITER, Pool, StaleWriter
 log = logging.getLogger(__name__)
 
 CHANNEL = "sextant_events"
+COMMANDS = "sextant_commands"
+"""Says that somebody wishes something of a run; what, is in its row."""
 FLUSH_S = 0.05
 """Pause that lets tokens gather: a row for 50 ms of a span instead of one for each token."""
 READ_ROWS = 1_000
@@ -34,7 +36,8 @@ _INSERT = (
     "values (%s, %s, to_timestamp(%s), %s, %s, %s, %s, %s)"
 )
 _FINISH = (
-    "with done as (update runs set status = %s, output = %s, error = %s, finished_at = now() where run_id = %s "
+    "with done as (update runs set status = %s, output = %s, error = %s, "
+    "finished_at = case when %s = 'waiting' then null else now() end where run_id = %s "
     "returning thread_id) update threads set updated_at = now() from done where threads.thread_id = done.thread_id"
 )
 _SELECT = (
@@ -90,7 +93,7 @@ class Recorder:
         Raises StaleWriter when another worker has the run. So no reader ever sees a result without its end.
         """
         await self.flush()
-        await self._store([event], Result((status, output, error, self._run_id), also))
+        await self._store([event], Result((status, output, error, status, self._run_id), also))
         self._refuse_if_lost()
 
     async def flush(self) -> None:
@@ -162,6 +165,8 @@ class Journal:
         self._pool, self._conninfo = pool, conninfo
         self._readers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._closed = asyncio.Event()
+        self.commands: asyncio.Queue[str] = asyncio.Queue()
+        """Ids of runs of which somebody wishes something."""
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Self]:
@@ -229,9 +234,11 @@ class Journal:
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-                    await connection.execute(f"listen {CHANNEL}")
+                    await connection.execute(f"listen {CHANNEL}; listen {COMMANDS}")
                     self._wake_all()  # whatever was stored while nobody listened
                     async for note in connection.notifies():
+                        if note.channel == COMMANDS:
+                            self.commands.put_nowait(note.payload)
                         for reader in self._readers.get(note.payload, ()):
                             reader.set()
             except psycopg.OperationalError as error:

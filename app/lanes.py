@@ -103,6 +103,10 @@ class Lane:
         self._cut(at, failed=True)
         self.end, self.state, self.activity = at, "ready", NO_WORKER
 
+    def wait_for_person(self) -> None:
+        """It asked something, and nobody works on it until somebody answers."""
+        self.state, self.activity = "waiting", "waits for your answer"
+
     def close(self, at: float, state: str) -> None:
         """End. One that was suspended ended, as far as anybody knows, when it was last heard of."""
         self._cut(at, failed=state in ("failed", "timed_out"))

@@ -66,14 +66,15 @@ def _check_env_file(path: Path) -> None:
             lines = list(parse_stream(file))
     except (OSError, UnicodeDecodeError) as error:
         raise CommandFailed(f"{path} cannot be read: {error}.", "Save it as UTF-8 text.", 2) from error
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    known = [name.upper() for name in Settings.model_fields]
     for line in lines:
         if line.error:
             said = repr(line.original.string.strip()[:40])
             raise CommandFailed(f"{path}, line {line.original.line}: {said} is not NAME=value.", "Correct it.", 2)
-        if line.key and line.key.upper().startswith(PREFIX) and line.key.upper() not in known:
-            near = difflib.get_close_matches(line.key.upper(), known, 1)
-            fix = f"Did you mean {near[0]}?" if near else "See .env.example for the names."
+        name = (line.key or "").upper()
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known:
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), known, 1)
+            fix = f"Did you mean {PREFIX}{near[0]}?" if near else "See .env.example for the names."
             raise CommandFailed(f"{path}, line {line.original.line}: there is no setting {line.key}.", fix, 2)
 
 

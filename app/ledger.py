@@ -17,14 +17,23 @@ _BEGIN = """
 insert into effects (thread_id, checkpoint_ns, call_id, run_id, tool, args, args_hash, effect)
 values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing
 """
+_DONE_BEFORE = """
+with recursive line as (
+    select run_id, input from runs where run_id = %s
+    union all
+    select runs.run_id, runs.input from runs join line on runs.run_id = line.input -> 'fork' ->> 'run_id'
+)
+select result from effects where run_id in (select run_id from line) and tool = %s and args_hash = %s
+    and ended_at is not null limit 1
+"""
 _WHERE = "thread_id = %s and checkpoint_ns = %s and call_id = %s"
 
 
 class RunLedger:
     """One claim's view of the ledger."""
 
-    def __init__(self, pool: Pool, run_id: str, epoch: int) -> None:
-        self._pool, self._run_id, self._epoch = pool, run_id, epoch
+    def __init__(self, pool: Pool, run_id: str, epoch: int, forked_from: str | None = None) -> None:
+        self._pool, self._run_id, self._epoch, self._forked_from = pool, run_id, epoch, forked_from
 
     async def begin(self, key: EffectKey, tool: str, args: Mapping[str, Any], effect: str) -> Entry:
         """Write the intent unless there is one; what was known before."""
@@ -32,11 +41,22 @@ class RunLedger:
         values = (*place, self._run_id, tool, Jsonb(json_safe(args)), args_digest(args), effect)
         async with self._fenced() as connection:
             if (await connection.execute(_BEGIN, values)).rowcount:
-                return Entry("new")
+                return await self._already_done(connection, place, tool, args_digest(args))
             known = await connection.execute(f"select result, ended_at from effects where {_WHERE}", place)
             row = await known.fetchone()
         if row is None or row["ended_at"] is None:
             return Entry("begun")
+        return Entry("ended", row["result"])
+
+    async def _already_done(self, connection: Any, place: tuple[str, ...], tool: str, digest: str) -> Entry:
+        """A fork repeats no effect of the run that it was forked from: same tool, same arguments, its first result."""
+        if self._forked_from is None:
+            return Entry("new")
+        found = await connection.execute(_DONE_BEFORE, (self._forked_from, tool, digest))
+        if (row := await found.fetchone()) is None:
+            return Entry("new")
+        update = f"update effects set result = %s, ended_at = now() where {_WHERE}"
+        await connection.execute(update, (Jsonb(row["result"]), *place))
         return Entry("ended", row["result"])
 
     async def end(self, key: EffectKey, result: Mapping[str, Any]) -> None:

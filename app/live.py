@@ -127,6 +127,8 @@ class LiveView:
             "sources": _sources(view, numbers),
             "missing": view.missing,
             "error": view.error,
+            "requests": list(view.requests.values()),
+            "budget_reached": view.budget_reached,
         }
 
     def _state(self, lane: Lane | None) -> str:

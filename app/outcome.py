@@ -47,7 +47,7 @@ def numbered(text: str, numbers: Mapping[str, int]) -> str:
 
 def output_of(answer: str, view: RunView) -> dict[str, Any]:
     """What a run leaves behind: the answer as written, the answer as read, its sources, what is missing."""
-    answer = answer or view.answer
+    answer = answer or view.answer or findings_so_far(view)
     view.answer = answer
     numbers = view.numbers()
     cited = [key for key in cited_keys(answer) if key in view.sources]
@@ -69,3 +69,8 @@ def output_of(answer: str, view: RunView) -> dict[str, Any]:
 def answer_in(values: Mapping[str, Any]) -> str:
     messages: Sequence[Any] = values.get("messages", ())
     return str(messages[-1].text) if messages and isinstance(messages[-1], AIMessage) else ""
+
+
+def findings_so_far(view: RunView) -> str:
+    """What sub-agents have found, for a run that ends before its answer is written."""
+    return "\n\n".join(f"## {lane.title}\n\n{lane.text}" for lane in view.team() if lane.text)

@@ -74,7 +74,12 @@ class RunView:
         before = shape.before()
         self.lanes = Lanes(Lane(node.id, node.title, needs=before[node.id]) for node in shape.nodes)
         self._cited: dict[str, None] = {}
+        self.requests: dict[str, dict[str, Any]] = {}
+        """Questions to a person, by interrupt id."""
+        self.budget_reached: dict[str, Any] | None = None
         self._latest = 0.0
+        self._worked_s = 0.0
+        self._stint_at: float | None = None
 
     def apply(self, event: RunEvent) -> None:
         """Take the next event; unknown types only move `seq`."""
@@ -93,13 +98,42 @@ class RunView:
         self._suspend(self._latest)
         self.status, self.question = "running", str(event.data.get("question", ""))
         self.ended, self.error, self.final, self.missing = None, None, False, []
+        self.budget_reached = None
+        self._stint_at = at
 
     def _run_handed_back(self, event: RunEvent, at: float) -> None:
         self._suspend(at)
         self.status = "queued"
 
+    def _run_resumed(self, event: RunEvent, at: float) -> None:
+        """Somebody wants it to go on; a worker will take it."""
+        self.status, self.ended, self.error, self.final = "queued", None, None, False
+
+    def _run_waiting(self, event: RunEvent, at: float) -> None:
+        """The run let go of its worker: what it asked waits for a person."""
+        self._suspend(at)
+        self.status = "waiting"
+        for request in self.requests.values():
+            if request["answer"] is None:
+                self.lanes.of(request["span_id"]).wait_for_person()
+
+    def _interrupt_raised(self, event: RunEvent, at: float) -> None:
+        asked = {**event.data, "span_id": event.span_id, "asked_s": at, "answer": None, "answered_by": None}
+        self.requests.setdefault(str(event.data.get("id", "")), asked)
+
+    def _interrupt_answered(self, event: RunEvent, at: float) -> None:
+        if request := self.requests.get(str(event.data.get("id", ""))):
+            request["answer"], request["answered_by"] = event.data.get("answer"), event.data.get("by")
+
+    @property
+    def worked_s(self) -> float:
+        """Seconds at work, without the time in the queue or waiting for a person."""
+        return self._worked_s + (self._latest - self._stint_at if self._stint_at is not None else 0.0)
+
     def _suspend(self, at: float) -> None:
         """Nobody works on the run: calls that are open will never be answered, and are made again."""
+        if self._stint_at is not None:
+            self._worked_s, self._stint_at = self._worked_s + at - self._stint_at, None
         for call in self.calls.values():
             lane = self.lanes[call.lane]
             if call.is_model:
@@ -118,6 +152,7 @@ class RunView:
         self.final = event.type == "run.finished"
         self.missing = list(event.data.get("missing", []))
         self.error = event.data.get("error")
+        self.budget_reached = event.data.get("budget_reached")
         for lane in reversed(self.lanes.values()):  # the innermost first
             if lane.state not in ENDED:
                 self._close(lane, at, "not_taken" if lane.start is None else closing)
@@ -312,6 +347,10 @@ class RunView:
 _STEPS: Mapping[str, Callable[[RunView, RunEvent, float], None]] = {
     "run.started": RunView._run_started,
     "run.handed_back": RunView._run_handed_back,
+    "run.waiting": RunView._run_waiting,
+    "run.resumed": RunView._run_resumed,
+    "interrupt.raised": RunView._interrupt_raised,
+    "interrupt.answered": RunView._interrupt_answered,
     **dict.fromkeys(_ENDS, RunView._run_ended),
     "node.started": RunView._node_started,
     "node.finished": RunView._node_finished,

@@ -13,7 +13,7 @@ import orjson
 from psycopg.types.json import Jsonb
 
 from app.activities import Activity
-from app.borders import NotFound, Rejected, checked_id, checked_question
+from app.borders import NotFound, Rejected, checked_budget, checked_id, checked_question
 from app.events import ROOT, RunEvent, json_safe
 from app.journal import Journal, Recorder
 from app.postgres import Pool
@@ -106,6 +106,8 @@ class Runs:
         idempotency_key: str | None = None,
         multitask: str = "enqueue",
         after: str | None = None,
+        budget: Mapping[str, Any] | None = None,
+        values: Mapping[str, Any] | None = None,
         owner: str = "local",
     ) -> Row:
         """Admit a run: when this returns, the run will happen, whatever dies.
@@ -127,11 +129,14 @@ class Runs:
                 fix=f"choose one of {', '.join(MULTITASK)}",
             )
         await self.thread(thread_id, owner)
-        digest = hashlib.sha256(orjson.dumps([thread_id, graph, question, multitask, after])).hexdigest()
+        given: Row = {"question": question}
+        given |= {"budget": checked_budget(budget)} if budget else {}
+        given |= {"values": dict(values)} if values else {}
+        digest = hashlib.sha256(orjson.dumps([thread_id, graph, given, multitask, after])).hexdigest()
         if key and (first := await self._replayed(owner, key, digest)):
             return first
         parent = await self._parent(thread_id, multitask, after, owner)
-        return await self._admit(thread_id, graph, {"question": question}, parent, key, digest, owner)
+        return await self._admit(thread_id, graph, given, parent, key, digest, owner)
 
     async def _replayed(self, owner: str, key: str, digest: str) -> Row | None:
         """The run that this key started before. Raises Rejected when it was another request."""
@@ -234,24 +239,46 @@ class Runs:
                 await recorder.finish(end, "cancelled", Jsonb(run["output"]), Jsonb(error), self.queue.release_children)
         return await self.run(run_id, owner)
 
-    async def resume(self, run_id: str, owner: str = "local") -> Row:
-        """Go on with a stopped, failed or lost run from its last checkpoint; what was finished is not done again."""
-        run = await self.run(run_id, owner)
-        if run["status"] not in ("cancelled", "failed", "lost"):
-            raise Rejected(
-                "run_not_resumable", f"run: it is {run['status']}", field="run_id", actual=run["status"],
-                fix="only a stopped, failed or lost run can be resumed",
-            )  # fmt: skip
-        async with self._pool.connection() as connection, connection.transaction():
-            taken = await connection.execute(
-                "update runs set status = 'queued', epoch = epoch + 1, error = null, finished_at = null, losses = 0, "
-                "lease_until = null where run_id = %s and (status in ('cancelled', 'failed') "
-                "or (status = 'running' and lease_until < now()))",
-                (run_id,),
+    async def start_fork(self, source: Row, checkpoint_id: str, values: Row, question: Any, owner: str) -> Row:
+        """A branch beside `source`: a new run that begins in the state of one of its checkpoints."""
+        asked = source["question"] if question is None else checked_question(question, self._max_question_chars)
+        if question is not None and question != source["question"]:
+            # another question makes all that was found for the first one worthless: begin where the source began
+            return await self._admit(
+                source["thread_id"], source["graph"], {"question": asked}, source["parent_run_id"], None, "", owner
             )
-            if taken.rowcount:
-                await self.queue.defer(connection, run_id)
-        return await self.run(run_id, owner)
+        given = {
+            "question": asked,
+            "fork": {"run_id": source["run_id"], "checkpoint_id": checkpoint_id, "values": values},
+        }
+        return await self._admit(source["thread_id"], source["graph"], given, source["parent_run_id"], None, "", owner)
+
+    async def choose_branch(self, thread_id: str, run_id: str, owner: str = "local") -> Row:
+        """Read, and go on from, the branch that this run is in: its newest run becomes the conversation's head."""
+        run = await self.run(run_id, owner)
+        if run["thread_id"] != thread_id:
+            raise NotFound(f"there is no run {run_id} in thread {thread_id}")
+        children: dict[str | None, str] = {}
+        for row in await self.runs(thread_id, owner):  # oldest first, so the newest child stays
+            children[row["parent_run_id"]] = row["run_id"]
+        head = run_id
+        while head in children:
+            head = children[head]
+        await self._execute("update threads set head_run_id = %s where thread_id = %s", head, thread_id)
+        return await self.thread(thread_id, owner)
+
+    async def branch(self, thread_id: str, owner: str = "local") -> list[Row]:
+        """The runs of the branch that is being read, oldest first, each with the runs beside it."""
+        thread, rows = await self.thread(thread_id, owner), await self.runs(thread_id, owner)
+        by_id = {row["run_id"]: row for row in rows}
+        line: list[Row] = []
+        at = thread["head_run_id"] or (rows[-1]["run_id"] if rows else None)
+        while at in by_id:
+            row = by_id[at]
+            beside = [it["run_id"] for it in rows if it["parent_run_id"] == row["parent_run_id"]]
+            line.append({**row, "siblings": beside})
+            at = row["parent_run_id"]
+        return line[::-1]
 
     # -- small ones --------------------------------------------------------------------------------------------------
 

@@ -57,6 +57,9 @@ class RunBody(BaseModel):
 
     assistant_id: str = Field(description="name of the graph")
     input: RunInput
+    multitask_strategy: str = Field(default="enqueue", description="enqueue, interrupt or branch")
+    after: str | None = Field(default=None, description="run to go on from; empty for the beginning")
+    budget: dict[str, Any] | None = Field(default=None, description="any of steps, tokens, usd, seconds")
 
 
 class ThreadBody(BaseModel):
@@ -66,10 +69,31 @@ class ThreadBody(BaseModel):
     thread_id: str | None = None
 
 
-class TitleBody(BaseModel):
-    """Rename a conversation."""
+class ThreadChange(BaseModel):
+    """Rename a conversation, or read another branch of it."""
 
-    title: str
+    title: str | None = None
+    head_run_id: str | None = None
+
+
+class BudgetBody(BaseModel):
+    """Limits of a run: any of steps, tokens, usd, seconds."""
+
+    budget: dict[str, Any] | None = None
+
+
+class AnswerBody(BaseModel):
+    """What a person says to a question: for an approval, a decision with args or a reason."""
+
+    answer: Any
+
+
+class ForkBody(BaseModel):
+    """Where to fork from, and what to change."""
+
+    checkpoint_id: str
+    values: dict[str, Any] | None = None
+    question: str | None = None
 
 
 def error_response(status: int, code: str, message: str, **more: Any) -> JSONResponse:
@@ -228,9 +252,14 @@ def _threads(app: FastAPI, get_app: GetApp) -> None:
         return await get_app().runs.thread(thread_id)
 
     @app.patch("/threads/{thread_id}")
-    async def rename(thread_id: str, body: TitleBody) -> dict[str, Any]:
-        """Rename a conversation."""
-        return await get_app().runs.rename_thread(thread_id, body.title)
+    async def change(thread_id: str, body: ThreadChange) -> dict[str, Any]:
+        """Rename a conversation, or read another branch of it."""
+        runs = get_app().runs
+        if body.title is not None:
+            await runs.rename_thread(thread_id, body.title)
+        if body.head_run_id is not None:
+            await runs.choose_branch(thread_id, body.head_run_id)
+        return await runs.thread(thread_id)
 
     @app.delete("/threads/{thread_id}", status_code=204)
     async def delete_thread(thread_id: str) -> None:
@@ -239,8 +268,9 @@ def _threads(app: FastAPI, get_app: GetApp) -> None:
 
     @app.get("/threads/{thread_id}/runs")
     async def thread_runs(thread_id: str) -> dict[str, Any]:
-        """A conversation's runs, oldest first."""
-        return {"runs": [public(run) for run in await get_app().runs.runs(thread_id)]}
+        """Runs of the branch that is being read, oldest first, each with the branches beside it."""
+        line = await get_app().runs.branch(thread_id)
+        return {"runs": [{**public(run), "siblings": run["siblings"]} for run in line]}
 
     @app.post("/threads/{thread_id}/runs")
     async def start(
@@ -248,7 +278,15 @@ def _threads(app: FastAPI, get_app: GetApp) -> None:
     ) -> dict[str, Any]:
         """Admit a run. The same `Idempotency-Key` with the same body returns the same run."""
         question = body.input.messages[-1].content
-        run = await get_app().runs.start(thread_id, body.assistant_id, question, idempotency_key=idempotency_key)
+        run = await get_app().runs.start(
+            thread_id,
+            body.assistant_id,
+            question,
+            idempotency_key=idempotency_key,
+            multitask=body.multitask_strategy,
+            after=body.after,
+            budget=body.budget,
+        )
         return public(run)
 
 
@@ -279,6 +317,46 @@ def _runs(app: FastAPI, get_app: GetApp) -> None:
     async def cancel(run_id: str) -> dict[str, Any]:
         """Stop a run."""
         return public(await get_app().runs.cancel(run_id))
+
+    @app.post("/runs/{run_id}/resume", status_code=202)
+    async def resume(run_id: str, body: BudgetBody | None = None) -> dict[str, Any]:
+        """Go on with a stopped, failed or lost run, with another budget if one is given."""
+        return public(await get_app().steering.resume(run_id, body and body.budget))
+
+    @app.post("/runs/{run_id}/retry", status_code=202)
+    async def retry(run_id: str, body: BudgetBody | None = None) -> dict[str, Any]:
+        """Try again what failed or is missing; what is finished is not done again."""
+        return public(await get_app().steering.retry(run_id, body and body.budget))
+
+    @app.post("/runs/{run_id}/answer-now", status_code=202)
+    async def answer_now(run_id: str) -> dict[str, Any]:
+        """Stop looking, and answer from what has returned."""
+        return public(await get_app().steering.answer_now(run_id))
+
+    @app.get("/questions")
+    async def questions() -> dict[str, Any]:
+        """What waits for a person, over all conversations."""
+        return {"questions": await get_app().steering.open_questions()}
+
+    @app.post("/runs/{run_id}/questions/{interrupt_id}", status_code=202)
+    async def answer(run_id: str, interrupt_id: str, body: AnswerBody) -> dict[str, Any]:
+        """Answer one question of a waiting run. The first answer counts; a later one is told so."""
+        return public(await get_app().steering.answer(run_id, interrupt_id, body.answer))
+
+    @app.get("/runs/{run_id}/history")
+    async def history(run_id: str) -> dict[str, Any]:
+        """Checkpoints of the run, newest first."""
+        return {"checkpoints": await get_app().steering.history(run_id)}
+
+    @app.get("/runs/{run_id}/effects")
+    async def effects(run_id: str) -> dict[str, Any]:
+        """What has left Sextant in this run."""
+        return {"effects": await get_app().steering.effects(run_id)}
+
+    @app.post("/runs/{run_id}/fork")
+    async def fork(run_id: str, body: ForkBody) -> dict[str, Any]:
+        """A new run from a checkpoint of this one, with its state or its question changed."""
+        return public(await get_app().steering.fork(run_id, body.checkpoint_id, body.values, body.question))
 
     @app.get("/runs/{run_id}/view")
     async def view(run_id: str) -> Response:

@@ -92,7 +92,9 @@ class Settings(BaseSettings):
         if not value:
             return None
         if not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is not an http(s) URL; give the base URL, for example http://127.0.0.1:8000/v1")
+            raise ValueError(
+                f"{value!r} is not an http(s) URL; give the base URL, for example http://127.0.0.1:8000/v1"
+            )
         return value.rstrip("/")
 
     @property

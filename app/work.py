@@ -2,36 +2,24 @@
 
 A claim raises the run's epoch. Everything that a worker writes (events, checkpoints, result) carries the epoch and is
 refused once somebody else has claimed the run, so a worker that was paused and comes back can change nothing.
-
-To LangGraph each run is a thread of its own, which starts from the last state of the run before it. So a resume can
-never meet another run's checkpoint (LangGraph replays finished steps when the checkpoint it is given is not the
-newest), branches are rows with one parent, retention is a deletion by run, and what a turn costs does not grow with the
-number of turns, because only the newest messages are carried over.
 """
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
-from langchain_core.messages import HumanMessage
-from langgraph.errors import GraphDrained
-from langgraph.runtime import RunControl
 from psycopg import OperationalError
-from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
 from agents.agent import discover_agents
 from agents.context import Context
-from agents.errors import RunError
 from app.activities import Activity
-from app.events import ROOT, RunEvent, Translator, json_safe
+from app.claim import ANSWER_NOW, Claim
 from app.journal import Journal, Recorder
-from app.outcome import SUPERSTEPS, answer_in, described, output_of
-from app.postgres import Pool, StaleWriter, checkpointer
+from app.postgres import Pool, StaleWriter
 from app.projection import RunView
 from app.queue import HEARTBEAT_S, RunQueue, Stopped
 from app.shapes import Shape
@@ -43,9 +31,6 @@ LEASE_S = 8.0
 SWEEP_S = 2.0
 BLOCKED_S = 1.0
 """Pause before a claim is tried again while the lease of another worker is not over."""
-MAX_LOSSES = 5
-CARRIED_MESSAGES = 20
-"""Messages of the conversation so far that a run starts with."""
 
 _CLAIM = """
 update runs set status = 'running', epoch = epoch + 1, worker = %(worker)s, losses = losses + (status = 'running')::int,
@@ -70,7 +55,6 @@ for update skip locked
 """
 
 Row = dict[str, Any]
-Emit = Callable[[RunEvent], None]
 
 
 class Worker:
@@ -83,7 +67,7 @@ class Worker:
         self._model_name = model_name
         self.queue = RunQueue(self.execute)
         self.name = f"worker-{uuid4().hex[:8]}"
-        self._controls: dict[str, RunControl] = {}
+        self._claims: dict[str, Claim] = {}
         # strict deserialisation knows the types of a graph's own state, not those of the agents inside it
         outputs = (agent.output for agent in discover_agents().values() if agent.output)
         self._agent_outputs = {(output.__module__, output.__name__) for output in outputs}
@@ -97,12 +81,13 @@ class Worker:
             asyncio.create_task(self.queue.work(concurrency), name="queue"),
             asyncio.create_task(self._every(HEARTBEAT_S, self._keep_leases), name="leases"),
             asyncio.create_task(self._every(SWEEP_S, self._sweep), name="sweep"),
+            asyncio.create_task(self._every(0, self._obey), name="commands"),
         ]
         try:
             yield
         finally:
-            for control in self._controls.values():
-                control.request_drain("the worker is going down")
+            for claim in self._claims.values():
+                claim.control.request_drain("the worker is going down")
             for task in tasks:  # the queue first: it lets the runs come to an end, under leases that are still kept
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -117,9 +102,18 @@ class Worker:
             await asyncio.sleep(seconds)
 
     async def _keep_leases(self) -> None:
-        if self._controls:
+        if self._claims:
             async with self._pool.connection() as connection:
-                await connection.execute(_KEEP, (LEASE_S, self.name, list(self._controls)))
+                await connection.execute(_KEEP, (LEASE_S, self.name, list(self._claims)))
+
+    async def _obey(self) -> None:
+        """Do what people wish of runs at work here, as soon as they say it."""
+        run_id = await self._journal.commands.get()
+        if claim := self._claims.get(run_id):
+            async with self._pool.connection() as connection:
+                row = await (await connection.execute("select wish from runs where run_id = %s", (run_id,))).fetchone()
+            if row and row["wish"] == ANSWER_NOW:
+                claim.allowance.hurry.set()
 
     async def _sweep(self) -> None:
         """Bring lost runs back. Every worker does it; whoever comes first."""
@@ -135,18 +129,22 @@ class Worker:
         run = await self._claim(run_id)
         if run is None:
             return
-        self._controls[run_id] = control = RunControl()
         activity = self._activities.get(run["graph"])
         view = RunView(activity.shape if activity else Shape((), ()))
         try:
             for event in await self._journal.read(run_id):
                 view.apply(event)
             async with Recorder(self._pool, run_id, run["epoch"], view.seq) as recorder:
-                await self._carry(run, activity, view, recorder, control, stopped)
+                claim = Claim(
+                    self._pool, self.queue, run, activity, view, recorder, self._context, self._agent_outputs,
+                    model_name=self._model_name, stopped=stopped,
+                )  # fmt: skip
+                self._claims[run_id] = claim
+                await claim.carry()
         except StaleWriter:
             log.warning("run %s was claimed by another worker; this one stops", run_id)
         finally:
-            del self._controls[run_id]
+            self._claims.pop(run_id, None)
 
     async def _claim(self, run_id: str) -> Row | None:
         """Take the run: from here on only this claim's writes count. None when there is nothing to take."""
@@ -159,104 +157,3 @@ class Worker:
                 # its lease is not over: the worker that has it is alive, or will be found dead in a moment
                 await self.queue.defer(connection, run_id, after_s=BLOCKED_S)
         return None
-
-    async def _carry(
-        self,
-        run: Row,
-        activity: Activity | None,
-        view: RunView,
-        recorder: Recorder,
-        control: RunControl,
-        stopped: Stopped,
-    ) -> None:
-        def emit(event: RunEvent) -> None:
-            view.apply(event)
-            recorder.emit(event)
-
-        emit(_root("run.started", graph=run["graph"], question=run["input"]["question"], model=self._model_name))
-        try:
-            if activity is None:
-                raise RunError(run["graph"], "no graph of this name is installed", "choose another graph")
-            if run["losses"] >= MAX_LOSSES:
-                raise RunError("run", f"it brought down its worker {run['losses']} times", "look at the worker's log")
-            answer = await self._stream(run, activity, emit, control)
-            output = output_of(answer, view)
-            end = _root("run.finished", answer=output["answer"], missing=output["missing"])
-            await recorder.finish(end, "succeeded", _json(output), _json(None), self.queue.release_children)
-        except StaleWriter:
-            raise
-        except GraphDrained:
-            await self._hand_back(run, emit, recorder)
-        except asyncio.CancelledError:
-            if not stopped():
-                await self._hand_back(run, emit, recorder)
-            else:
-                error = {"kind": "cancelled", "message": "Stopped.", "fix": "Resume it, or ask again."}
-                await self._give_up("cancelled", error, view, recorder)
-            raise
-        except Exception as failure:
-            error = described(failure)
-            if error["kind"] == "internal":
-                log.exception("run %s failed", run["run_id"])
-            await self._give_up("failed", error, view, recorder)
-
-    async def _give_up(self, status: str, error: Row, view: RunView, recorder: Recorder) -> None:
-        """End a run without an answer of its own; what it had found is kept."""
-        end = _root(f"run.{status}", answer=view.answer, error=error)
-        await recorder.finish(end, status, _json(output_of("", view)), _json(error), self.queue.release_children)
-
-    async def _hand_back(self, run: Row, emit: Emit, recorder: Recorder) -> None:
-        """Queue the run again, from its checkpoint: this worker is going down."""
-        emit(_root("run.handed_back", reason="the worker is going down"))
-        await recorder.flush()
-        async with self._pool.connection() as connection, connection.transaction():
-            owned = await connection.execute(
-                "update runs set status = 'queued', worker = null, lease_until = null where run_id = %s and epoch = %s",
-                (run["run_id"], run["epoch"]),
-            )
-            if owned.rowcount:
-                await self.queue.defer(connection, run["run_id"])
-
-    async def _stream(self, run: Row, activity: Activity, emit: Emit, control: RunControl) -> str:
-        translator = Translator(emit)
-        saver = checkpointer(self._pool, run["run_id"], run["epoch"]).with_allowlist(self._agent_outputs)
-        graph: Any = activity.builder.compile(checkpointer=saver, name=activity.name)
-        config = {
-            "configurable": {"thread_id": run["run_id"]},
-            "callbacks": [translator],
-            "recursion_limit": SUPERSTEPS,
-        }
-        stream = graph.astream(
-            await self._input(graph, run),
-            config,
-            context=self._context,
-            stream_mode=["tasks", "custom"],
-            subgraphs=True,
-            version="v2",
-            durability="sync",
-            control=control,
-        )
-        async for part in stream:
-            translator.part(part)
-        state = await graph.aget_state(config)
-        return answer_in(state.values)
-
-    async def _input(self, graph: Any, run: Row) -> Any:
-        """None to go on from the run's own checkpoint; else the parent's last state and the question."""
-        own = await graph.aget_state({"configurable": {"thread_id": run["run_id"]}})
-        if own.created_at is not None:
-            return None
-        values: Row = {}
-        if run["parent_run_id"]:
-            parent = await graph.aget_state({"configurable": {"thread_id": run["parent_run_id"]}})
-            values = dict(parent.values)
-        question = HumanMessage(run["input"]["question"], id=run["run_id"])
-        return {**values, "messages": [*values.get("messages", ())[-CARRIED_MESSAGES:], question]}
-
-
-def _root(type_: str, **data: Any) -> RunEvent:
-    return RunEvent(type_, ROOT, None, json_safe(data), time.time())
-
-
-def _json(value: Any) -> Jsonb:
-    return Jsonb(json_safe(value))

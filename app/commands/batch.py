@@ -123,7 +123,7 @@ async def _progress(job: "Batch", total: int) -> AsyncIterator[None]:
 async def _bar(job: "Batch", total: int) -> None:
     columns = (
         BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[counts]}"), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        TimeElapsedColumn(), TextColumn("and"), TimeRemainingColumn(), TextColumn("left"),
     )  # fmt: skip
     with Progress(*columns, console=console(sys.stderr), auto_refresh=False) as bar:
         task = bar.add_task("", total=total, counts="", rate="")

@@ -193,6 +193,7 @@ def summary(text: str, most: int = 4) -> str:
 
 _SECTION = re.compile(r"^##\s+(.+)$", re.M)
 _MISSING = re.compile(r"^missing:[ \t]*(.*)\Z", re.I | re.M | re.S)
+_BROKEN = re.compile(r"^(`[^`]+` failed) and I cannot answer this part", re.M)
 _MISS = re.compile(
     r"\b(?:found nothing|nothing (?:was )?found|no (?:passage|result)s?|could not find|not found)\b", re.I
 )
@@ -216,7 +217,11 @@ def findings_in(text: str) -> tuple[list[Section], list[str]]:
         inner = body[head.end() : end].strip()
         sections.append(Section(head[1].strip(), tuple(claims_in(inner)), inner))
     lines = re.split(r"\n|;\s+", missing[1]) if missing else []
-    return sections, [line.strip(" -*•\t") for line in lines if line.strip(" -*•\t")]
+    listed = [line.strip(" -*•\t") for line in lines if line.strip(" -*•\t")]
+    for section in sections:
+        if not section.claims and (broken := _BROKEN.search(section.text)):
+            listed.append(f"{section.title}: {broken[1]}")
+    return [s for s in sections if s.claims or not _BROKEN.search(s.text)], listed
 
 
 def synthesis(question: str, sections: Sequence[Section], missing: Sequence[str]) -> str:
@@ -267,6 +272,6 @@ def _left_open(missing: Sequence[str], bare: Sequence[str]) -> str:
 def _without_claims(question: str, sections: Sequence[Section], missing: Sequence[str]) -> str:
     """Findings without a citation: figures are handed on, misses are named."""
     told = [s.text for s in sections if s.text and not _MISS.search(s.text)]
-    blocks = told or [s.text for s in sections if s.text][:1] or [nothing(question, [])]
+    blocks = told or [s.text for s in sections if s.text][:1] or ([] if missing else [nothing(question, [])])
     blocks.append(_left_open(missing, [s.title for s in sections if _MISS.search(s.text)] if told else []))
     return "\n\n".join(block for block in blocks if block)

@@ -7,31 +7,17 @@ required, nesting, arrays, `$ref`, `anyOf`/`oneOf`/`allOf`, bounds, `multipleOf`
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 from app.demo_model.fits import fits
+from app.demo_model.readings import READINGS, USUAL, Clues, described, quoted, words_of
 from app.demo_model.values import allowed, bounds, exactly, matching, nearest, numbers, within
-from app.demo_model.words import clipped, content_stems, content_words, stems, words
+from app.demo_model.words import clipped, content_stems, content_words, stems
 
 Schema = Mapping[str, Any]
 Shape = Callable[["Filler", Schema], Any]
 MAX_DEPTH = 8
-
-
-@dataclass
-class Clues:
-    """What values are read from."""
-
-    text: str
-    """The person's words, and whatever text came with them."""
-    background: str = ""
-    """System prompt: describes options, is never quoted as a value."""
-    answer: Callable[[], str] = lambda: ""
-    """The answer to the question, for fields that ask for one; made when needed."""
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """Values already known by field name, such as a search query."""
 
 
 class Filler:
@@ -57,6 +43,8 @@ class Filler:
             return schema["const"]
         if "enum" in schema:
             return self.option(schema["enum"], schema, name)
+        if name and self._nullable(schema) and not self._known(name):
+            return None
         if branches := schema.get("anyOf") or schema.get("oneOf"):
             rest = {k: v for k, v in schema.items() if k not in ("anyOf", "oneOf")}
             return self.value(_merged(rest, self.plain(self._branch(branches, name, depth))), name, depth)
@@ -96,6 +84,17 @@ class Filler:
         asked = content_stems(self.clues.text)
         best = max(range(len(usable)), key=lambda i: (len(titles[i] & asked) if depth < MAX_DEPTH - 2 else 0, -i))
         return usable[best]
+
+    def _nullable(self, schema: Mapping[str, Any]) -> bool:
+        kinds = schema.get("type")
+        branches = [*(schema.get("anyOf") or ()), *(schema.get("oneOf") or ())]
+        return (isinstance(kinds, list) and "null" in kinds) or any(self._kind(branch) == "null" for branch in branches)
+
+    def _known(self, name: str) -> bool:
+        """True when the text or what is known speaks of the field: else one that may be null is null."""
+        about = frozenset(words_of(name))
+        read = any(about & names for names, _ in READINGS)
+        return name in self.clues.fields or read or bool(stems(" ".join(about)) & content_stems(self.clues.text))
 
     def _kind(self, schema: Any) -> str:
         plain = self.plain(schema)
@@ -243,6 +242,9 @@ class Filler:
         if isinstance(default, int | float) and within(default, low, high) and not schema.get("multipleOf"):
             return exactly(default, whole)
         labelled = numbers(self.labelled(name) or "")
+        if name.lower() in USUAL and not labelled and not schema.get("multipleOf"):
+            usual = float(USUAL[name.lower()])
+            return exactly(min(max(usual, usual if low is None else low), usual if high is None else high), whole)
         for number in [*labelled, *self._numbers]:
             if allowed(number, low, high, schema.get("multipleOf"), whole):
                 if number in self._numbers:
@@ -265,9 +267,9 @@ class Filler:
             return self.clues.fields[name]
         if isinstance(schema.get("default"), str):
             return str(schema["default"])
-        about = words(re.sub(r"([a-z])([A-Z])", r"\1 \2", name).replace("_", " ").lower())
-        for names, read in _READINGS:
-            if names & set(about) and (found := read(self)):
+        about = frozenset(words_of(name))
+        for names, read in READINGS:
+            if names & about and (found := read(self.clues)):
                 return found
         if found := self.labelled(name) or self._taken(name):
             return found
@@ -302,60 +304,6 @@ class Filler:
         if most is not None and len(text) > int(most):
             text = text[: int(most)].rstrip() if least < int(most) else text[: int(most)]
         return text + "." * (least - len(text))
-
-
-def _email(filler: Filler) -> str:
-    found = re.search(r"[\w.+-]+@[\w-]+\.[\w.-]+\w", filler.clues.text)
-    return found[0] if found else ""
-
-
-def _url(filler: Filler) -> str:
-    found = re.search(r"https?://[^\s<>\"')]+[^\s<>\"').,;]", filler.clues.text)
-    return found[0] if found else ""
-
-
-def _date(filler: Filler) -> str:
-    found = re.search(r"\b\d{4}-\d{2}-\d{2}(?:T[\d:.+Z-]+)?", filler.clues.text)
-    return found[0] if found else ""
-
-
-def _code(filler: Filler) -> str:
-    found = re.search(r"```\w*\n(.*?)```|`([^`]+)`", filler.clues.text, re.S)
-    return (found[1] or found[2]).strip() if found else ""
-
-
-def _whole(filler: Filler) -> str:
-    return clipped(filler.clues.text, 2000)
-
-
-_READINGS: tuple[tuple[frozenset[str], Callable[[Filler], str]], ...] = (
-    (frozenset(("email", "mail")), _email),
-    (frozenset(("url", "link", "uri", "website")), _url),
-    (frozenset(("date", "day", "deadline", "due")), _date),
-    (frozenset(("code", "script", "sql", "program")), _code),
-    (
-        frozenset(
-            ("answer", "summary", "response", "content", "result", "conclusion", "text", "body", "report", "draft")
-        ),
-        lambda filler: filler.clues.answer(),
-    ),
-    (frozenset(("message", "prompt", "instruction", "instructions", "input", "request", "task", "goal")), _whole),
-)
-
-
-def quoted(text: str) -> list[str]:
-    """What stands in quotation marks."""
-    found = re.findall(
-        r"\"([^\"\n]{1,300})\"|“([^”\n]{1,300})”|(?<!\w)['‘]([^'’\n]{1,300})['’](?!\w)|「([^」]+)」", text
-    )
-    return [next(part for part in groups if part).strip() for groups in found]
-
-
-def described(option: str, text: str) -> str:
-    """What a list of options says about one: `- billing: invoices and refunds`, `billing (invoices and refunds)`."""
-    name = r"[\s_-]".join(map(re.escape, re.split(r"[_\s-]+", option)))
-    found = re.findall(rf"(?:^|[-*•`'\";,(:]|\n)\s*{name}[`'\"*]*\s*(?:[:=–—-]|\()\s*([^\n;)]+)", text, re.I)
-    return " ".join(found)
 
 
 def _implied(schema: Mapping[str, Any]) -> str:

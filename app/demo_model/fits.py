@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from app.demo_model.values import has_format
+
 Plain = Callable[[Any], Mapping[str, Any]]
 """Follows `$ref` and merges `allOf`."""
 
@@ -52,7 +54,11 @@ def _is(value: Any, kind: str) -> bool:
 def _text_fits(value: str, schema: Mapping[str, Any]) -> bool:
     pattern = schema.get("pattern")
     within = schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
-    return within and (pattern is None or re.search(pattern, value) is not None)
+    return (
+        within
+        and has_format(schema.get("format", ""), value)
+        and (pattern is None or re.search(pattern, value) is not None)
+    )
 
 
 def _number_fits(value: float, schema: Mapping[str, Any]) -> bool:

@@ -16,8 +16,9 @@ from app.demo_model.answer import Found, findings_in, in_words, look, summary, s
 from app.demo_model.arithmetic import expression_in, shown, value_of
 from app.demo_model.conversation import Call, Conversation, read_messages
 from app.demo_model.evidence import Passage, Sentence, claims_in, passages_in
-from app.demo_model.fill import Clues, Filler, quoted
+from app.demo_model.fill import Filler
 from app.demo_model.parts import to_look_up
+from app.demo_model.readings import Clues, quoted
 from app.demo_model.shapes import Shapes
 from app.demo_model.titles import title_of
 from app.demo_model.tools import (

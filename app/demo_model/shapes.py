@@ -12,8 +12,9 @@ from typing import Any
 from app.demo_model.arithmetic import expression_in
 from app.demo_model.conversation import Conversation
 from app.demo_model.evidence import CITED
-from app.demo_model.fill import Filler, described
+from app.demo_model.fill import Filler
 from app.demo_model.parts import Parts, take_apart
+from app.demo_model.readings import described
 from app.demo_model.titles import title_of
 from app.demo_model.words import clipped, content_stems, content_words, joined, sentences, stem, stems, word_set
 

@@ -16,8 +16,9 @@ import orjson
 from app.demo_model.arithmetic import expression_in
 from app.demo_model.conversation import Conversation
 from app.demo_model.evidence import KEY, passages_in
-from app.demo_model.fill import Clues, Filler, Shape
+from app.demo_model.fill import Filler, Shape
 from app.demo_model.parts import to_look_up
+from app.demo_model.readings import Clues
 from app.demo_model.words import alike, content_stems, content_words, other_words, stem, stems, word_set, words
 
 MOST_CALLS = 6

@@ -33,13 +33,18 @@ def matching(kind: str | None, pattern: str | None, candidates: Iterable[str]) -
     if not wanted and not pattern:
         return None
     for candidate in candidates:
-        fits = not wanted or (re.fullmatch(wanted, candidate) and _exists(kind, candidate))
-        if fits and (not pattern or _search(pattern, candidate)):
+        if has_format(kind or "", candidate) and (not pattern or _search(pattern, candidate)):
             return candidate
     if wanted:
         return fallback
     made = shortest(pattern or "")
     return made if _search(pattern or "", made) else None
+
+
+def has_format(kind: str, text: str) -> bool:
+    """Whether the text has that format; an unknown format is met by any text."""
+    wanted = _FORMATS.get(kind, ("", ""))[0]
+    return not wanted or (re.fullmatch(wanted, text) is not None and _exists(kind, text))
 
 
 def _exists(kind: str | None, text: str) -> bool:

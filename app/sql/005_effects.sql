@@ -1,7 +1,7 @@
 -- What left Sextant: an intent before, a result after. The key is equal again after kill -9, also in nested agents,
 -- because LangGraph derives a task's namespace from its checkpoint and the model's answer, with its call ids, is stored.
 create table effects (
-    thread_id     text not null references threads on delete cascade,
+    thread_id     text not null,               -- to LangGraph each run is a thread of its own: the id of the run
     checkpoint_ns text not null,
     call_id       text not null,
     run_id        text not null references runs on delete cascade,

@@ -1,0 +1,290 @@
+"""One claim of one run: carry the graph from where it stands to an answer, a question for a person, or an error.
+
+To LangGraph each run is a thread of its own, which starts from the last state of the run before it. So a resume can
+never meet another run's checkpoint (LangGraph replays finished steps when the checkpoint it is given is not the
+newest), branches are rows with one parent, retention is a deletion by run, and what a turn costs does not grow with the
+number of turns, because only the newest messages are carried over.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.messages import HumanMessage
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
+from langgraph.types import Command, Interrupt
+from psycopg.types.json import Jsonb
+
+from agents.allowance import Allowance, Budget
+from agents.context import Context
+from agents.errors import BudgetExceeded, RunError
+from app.activities import Activity
+from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
+from app.journal import Recorder
+from app.ledger import RunLedger
+from app.outcome import SUPERSTEPS, answer_in, described, output_of
+from app.postgres import Pool, StaleWriter, checkpointer
+from app.projection import RunView
+from app.queue import RunQueue, Stopped
+
+log = logging.getLogger(__name__)
+
+MAX_LOSSES = 5
+CARRIED_MESSAGES = 20
+"""Messages of the conversation so far that a run starts with."""
+
+ANSWER_NOW = "answer_now"
+
+Row = dict[str, Any]
+
+
+class Claim:
+    """What one worker does for one run it has claimed."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        queue: RunQueue,
+        run: Row,
+        activity: Activity | None,
+        view: RunView,
+        recorder: Recorder,
+        context: Context,
+        allowed_types: set[tuple[str, str]],
+        *,
+        model_name: str,
+        stopped: Stopped,
+    ) -> None:
+        self._pool, self._queue, self._run, self._activity = pool, queue, run, activity
+        self._view, self._recorder, self._allowed_types = view, recorder, allowed_types
+        self._model_name, self._stopped = model_name, stopped
+        self.control = RunControl()
+        self.allowance = _allowance(run, view)
+        ledger = RunLedger(pool, run["run_id"], run["epoch"], (run["input"].get("fork") or {}).get("run_id"))
+        self._context = replace(context, allowance=self.allowance, ledger=ledger)
+
+    def emit(self, event: RunEvent) -> None:
+        """Take an event: fold it, and have it stored."""
+        self._view.apply(event)
+        self._recorder.emit(event)
+
+    async def carry(self) -> None:
+        """Run the graph to whatever end it comes to. Raises StaleWriter when another worker has the run."""
+        run = self._run
+        self.emit(_root("run.started", graph=run["graph"], question=run["input"]["question"], model=self._model_name))
+        try:
+            self._refuse_hopeless()
+            await self._stream()
+        except StaleWriter:
+            raise
+        except GraphDrained:
+            await self._hand_back()
+        except asyncio.CancelledError:
+            if self._stopped():
+                await self._give_up(
+                    "cancelled", {"kind": "cancelled", "message": "Stopped.", "fix": "Resume it, or ask again."}
+                )
+            else:
+                await self._hand_back()
+            raise
+        except Exception as failure:
+            error = described(failure)
+            if error["kind"] == "internal":
+                log.exception("run %s failed", run["run_id"])
+            await self._give_up("failed", error)
+
+    def _refuse_hopeless(self) -> None:
+        if self._activity is None:
+            raise RunError(self._run["graph"], "no graph of this name is installed", "choose another graph")
+        if self._run["losses"] >= MAX_LOSSES:
+            raise RunError("run", f"it brought down its worker {self._run['losses']} times", "look at the worker's log")
+
+    async def _stream(self) -> None:
+        assert self._activity is not None
+        translator = Translator(self.emit)
+        saver = checkpointer(self._pool, self._run["run_id"], self._run["epoch"]).with_allowlist(self._allowed_types)
+        graph: Any = self._activity.builder.compile(checkpointer=saver, name=self._activity.name)
+        config = {**self._config, "callbacks": [translator], "recursion_limit": SUPERSTEPS}
+        stream = graph.astream(
+            await self._input(graph),
+            config,
+            context=self._context,
+            stream_mode=["tasks", "custom", "checkpoints"],
+            subgraphs=True,
+            version="v2",
+            durability="sync",
+            control=self.control,
+        )
+        async for part in stream:
+            translator.part(part)
+        state = await graph.aget_state(config)
+        if state.interrupts:
+            await self._wait(state.interrupts)
+        else:
+            await self._succeed(answer_in(state.values))
+
+    @property
+    def _config(self) -> Row:
+        return {"configurable": {"thread_id": self._run["run_id"]}}
+
+    # -- where it starts ---------------------------------------------------------------------------------------------
+
+    async def _input(self, graph: Any) -> Any:
+        """What LangGraph is given: nothing to go on, answers to its questions, or a first state."""
+        state = await graph.aget_state(self._config)
+        if state.created_at is None:
+            return await self._first_input(graph)
+        if self._run["input"].get("redo"):
+            await self._back_to_the_team(graph)
+            return None
+        if answers := await self._answers(state.interrupts):
+            return Command(resume=answers)
+        return None
+
+    async def _first_input(self, graph: Any) -> Any:
+        given = self._run["input"]
+        if fork := given.get("fork"):
+            return await self._forked(graph, fork)
+        values: Row = {}
+        if self._run["parent_run_id"]:
+            parent = await graph.aget_state({"configurable": {"thread_id": self._run["parent_run_id"]}})
+            values = dict(parent.values)
+        question = HumanMessage(given["question"], id=self._run["run_id"])
+        messages = [*values.get("messages", ())[-CARRIED_MESSAGES:], question]
+        return {**values, **given.get("values", {}), "messages": messages}
+
+    async def _forked(self, graph: Any, fork: Row) -> Any:
+        """Put the run into the state of another run's checkpoint, with what was edited, and go on from there."""
+        place = {"thread_id": fork["run_id"], "checkpoint_id": fork["checkpoint_id"], "checkpoint_ns": ""}
+        state = await graph.aget_state({"configurable": place})
+        if state.created_at is None:
+            raise RunError("fork", f"checkpoint {fork['checkpoint_id']} is gone", "fork from another one")
+        values = {**state.values, **fork.get("values", {})}
+        ran: Sequence[str] = ()
+        if state.parent_config and state.metadata["step"] > 0:
+            ran = (await graph.aget_state(state.parent_config)).next
+        if len(ran) > 1:
+            raise RunError("fork", f"{', '.join(ran)} ran side by side in that step", "fork one step later")
+        await graph.aupdate_state(self._config, values, as_node=ran[0] if ran else "__start__")
+        return None
+
+    async def _back_to_the_team(self, graph: Any) -> None:
+        """Stand again before the team's node, whose finished sub-tasks are known to the state and not done again."""
+        assert self._activity is not None
+        shape = self._activity.shape
+        team = next(node.id for node in shape.nodes if node.team)
+        before = next(source for source, target in shape.edges if target == team)
+        await graph.aupdate_state(self._config, {}, as_node=before)
+        async with self._pool.connection() as connection:
+            await connection.execute("update runs set input = input - 'redo' where run_id = %s", (self._run["run_id"],))
+
+    async def _answers(self, interrupts: Sequence[Interrupt]) -> Row:
+        """Interrupt id -> what a person said, for the questions that are open in the checkpoint."""
+        async with self._pool.connection() as connection:
+            rows = await connection.execute(
+                "select interrupt_id, span_id, answer, answered_by from interrupts "
+                "where run_id = %s and answered_at is not null and interrupt_id = any(%s)",
+                (self._run["run_id"], [interrupt.id for interrupt in interrupts]),
+            )
+            said = await rows.fetchall()
+        for row in said:
+            data = {"id": row["interrupt_id"], "answer": row["answer"], "by": row["answered_by"]}
+            self.emit(RunEvent("interrupt.answered", row["span_id"], ROOT, data, time.time()))
+        return {row["interrupt_id"]: row["answer"] for row in said}
+
+    # -- how it ends -------------------------------------------------------------------------------------------------
+
+    async def _succeed(self, answer: str) -> None:
+        output = output_of(answer, self._view)
+        if self.allowance.share()[0] >= 1 or (output["missing"] and self.allowance.share()[0] >= 0.8):
+            share, unit = self.allowance.share()
+            output["budget_reached"] = {"unit": unit, "share": round(share, 3)}
+        end = _root(
+            "run.finished",
+            answer=output["answer"],
+            missing=output["missing"],
+            budget_reached=output.get("budget_reached"),
+        )
+        await self._recorder.finish(end, "succeeded", _json(output), _json(None), self._queue.release_children)
+
+    async def _wait(self, interrupts: Sequence[Interrupt]) -> None:
+        """Ask a person, and let go of the worker: the answer may take days."""
+        asked = [
+            (it.id, self._run["run_id"], owner_of(str(_value(it).get("ns") or ROOT)), _json(_value(it)))
+            for it in interrupts
+        ]
+        for id_, _, span, value in asked:
+            self.emit(RunEvent("interrupt.raised", span, ROOT, {"id": id_, **value.obj}, time.time()))
+
+        async def write_down(connection: Any, run_id: str) -> None:
+            insert = (
+                "insert into interrupts (interrupt_id, run_id, span_id, value) values (%s, %s, %s, %s) "
+                "on conflict do nothing"
+            )
+            await connection.cursor().executemany(insert, asked)
+            await connection.execute("update runs set lease_until = null, worker = null where run_id = %s", (run_id,))
+            # somebody may have answered one of them while this worker was still busy with another
+            again = await connection.execute(
+                "update runs set status = 'queued' where run_id = %s and exists (select 1 from interrupts "
+                "where run_id = %s and interrupt_id = any(%s) and answered_at is not null)",
+                (run_id, run_id, [id_ for id_, *_ in asked]),
+            )
+            if again.rowcount:
+                await self._queue.defer(connection, run_id)
+
+        end = _root("run.waiting", open=[id_ for id_, *_ in asked])
+        await self._recorder.finish(end, "waiting", _json(None), _json(None), write_down)
+
+    async def _give_up(self, status: str, error: Row) -> None:
+        """End a run without an answer of its own; what it had found is kept."""
+        output = output_of("", self._view)
+        if error["kind"] == BudgetExceeded.__name__:
+            output["budget_reached"] = {"unit": self.allowance.share()[1], "share": 1.0}
+        end = _root(f"run.{status}", answer=output["answer"], error=error)
+        await self._recorder.finish(end, status, _json(output), _json(error), self._queue.release_children)
+
+    async def _hand_back(self) -> None:
+        """Queue the run again, from its checkpoint: this worker is going down."""
+        self.emit(_root("run.handed_back", reason="the worker is going down"))
+        await self._recorder.flush()
+        async with self._pool.connection() as connection, connection.transaction():
+            owned = await connection.execute(
+                "update runs set status = 'queued', worker = null, lease_until = null where run_id = %s and epoch = %s",
+                (self._run["run_id"], self._run["epoch"]),
+            )
+            if owned.rowcount:
+                await self._queue.defer(connection, self._run["run_id"])
+
+
+def _allowance(run: Row, view: RunView) -> Allowance:
+    """The run's budget, with what earlier claims have spent."""
+    budget = Budget(**(run["input"].get("budget") or {}))
+    meters = view.meters
+    allowance = Allowance(
+        budget,
+        steps=meters.calls,
+        tokens=meters.tokens_in + meters.tokens_out,
+        usd=meters.cost_usd or 0.0,
+        before_s=view.worked_s,
+    )
+    if run["wish"] == ANSWER_NOW:
+        allowance.hurry.set()
+    return allowance
+
+
+def _value(interrupt: Interrupt) -> Row:
+    return (
+        dict(interrupt.value) if isinstance(interrupt.value, dict) else {"kind": "question", "value": interrupt.value}
+    )
+
+
+def _root(type_: str, **data: Any) -> RunEvent:
+    return RunEvent(type_, ROOT, None, json_safe(data), time.time())
+
+
+def _json(value: Any) -> Jsonb:
+    return Jsonb(json_safe(value))

@@ -1,0 +1,399 @@
+"""What a person may do to a run, on the real waist: real Postgres, real queue, a scripted model."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from langchain_core.tools import BaseTool, tool
+from scripted import Asked, ScriptedModel, Step, calls, says
+
+from agents.agent import assemble, discover_agents
+from agents.context import Context, Limits
+from agents.tools.contract import Contract, with_contract
+from app.activities import discover_activities
+from app.borders import NotFound, Rejected
+from app.journal import Journal
+from app.postgres import Pool
+from app.runs import Runs
+from app.steering import Steering
+from app.work import Worker
+
+
+class NoCorpus:
+    """No documents."""
+
+    async def search(self, query: str, k: int = 8) -> Sequence[Any]:
+        return []
+
+
+@dataclass
+class House:
+    """A waist with one worker."""
+
+    runs: Runs
+    steering: Steering
+    worker: Worker
+    journal: Journal
+
+    async def start(self, graph: str, question: str, **more: Any) -> str:
+        thread = await self.runs.create_thread(graph)
+        return str((await self.runs.start(thread["thread_id"], graph, question, **more))["run_id"])
+
+    async def until(self, run_id: str, *statuses: str) -> Mapping[str, Any]:
+        """The run's row once its status is one of these; woken by its events, not by a clock."""
+        async with asyncio.timeout(30):
+            async for _ in self.journal.follow(run_id):
+                if (run := await self.runs.run(run_id))["status"] in statuses:
+                    return run
+        run = await self.runs.run(run_id)
+        assert run["status"] in statuses, run
+        return run
+
+    async def event_types(self, run_id: str) -> list[str]:
+        return [event.type for event in await self.journal.read(run_id)]
+
+
+@asynccontextmanager
+async def house(
+    pool: Pool, database_url: str, script: Mapping[str, Sequence[Step]], tools: Sequence[BaseTool] = ()
+) -> AsyncIterator[House]:
+    """A waist on which the scripted model speaks and every role has `tools`."""
+    model = ScriptedModel(script)
+    team = {name: agent if agent.output else replace(agent, tools=tools) for name, agent in discover_agents().items()}
+    limits = Limits()
+    context = Context({"large": model}, assemble(team, {"large": model}, limits), NoCorpus(), limits)
+    activities = discover_activities()
+    async with Journal(pool, database_url).listening() as journal:
+        worker = Worker(pool, journal, activities, context, model_name="scripted")
+        await worker.queue.open(pool)
+        runs = Runs(pool, journal, worker.queue, activities, max_question_chars=1000)
+        async with worker.working(8):
+            yield House(runs, Steering(pool, worker.queue, runs, activities), worker, journal)
+
+
+def plan_of(*questions: str) -> Step:
+    tasks = [
+        {"id": str(n), "title": f"Part {n}", "question": question, "role": "researcher", "depends_on": []}
+        for n, question in enumerate(questions, 1)
+    ]
+    return says(json.dumps({"tasks": tasks, "note": ""}))
+
+
+class Outbox:
+    """A tool whose effects can be counted."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.sent: list[tuple[str, str]] = []
+
+        @tool
+        async def send_mail(to: str, text: str) -> str:
+            """Send a mail."""
+            self.sent.append((to, text))
+            return f"sent to {to}"
+
+        self.tool = with_contract(send_mail, contract)
+
+
+MAIL = Contract(effect="keyed", approval=True)
+
+
+def mail(to: str, call: int = 1) -> Step:
+    return calls(("send_mail", {"to": to, "text": "hello"}), first_id=call)
+
+
+async def test_an_approved_call_happens_once_and_the_run_goes_on(pool: Pool, database_url: str) -> None:
+    outbox = Outbox(MAIL)
+    script = {"tell a": [mail("a"), says("Told a.")]}
+    async with house(pool, database_url, script, [outbox.tool]) as it:
+        run_id = await it.start("chat", "tell a")
+        await it.until(run_id, "waiting")
+        assert outbox.sent == []
+        [asked] = await it.steering.open_questions()
+        assert asked["value"]["tool"] == "send_mail"
+        assert asked["value"]["args"] == {"to": "a", "text": "hello"}
+
+        await it.steering.answer(run_id, asked["interrupt_id"], {"decision": "approve"})
+
+        run = await it.until(run_id, "succeeded")
+        assert run["output"]["answer"] == "Told a."
+        assert outbox.sent == [("a", "hello")]
+        assert [row["known"] for row in await it.steering.effects(run_id)] == [True]
+        assert await it.steering.open_questions() == []
+
+
+async def test_an_edited_call_runs_with_the_new_arguments(pool: Pool, database_url: str) -> None:
+    outbox = Outbox(MAIL)
+    async with house(pool, database_url, {"tell a": [mail("a"), says("Done.")]}, [outbox.tool]) as it:
+        run_id = await it.start("chat", "tell a")
+        await it.until(run_id, "waiting")
+        [asked] = await it.steering.open_questions()
+
+        with pytest.raises(Rejected, match=r"args"):
+            await it.steering.answer(run_id, asked["interrupt_id"], {"decision": "edit", "args": {"to": 5}})
+        edited = {"to": "b", "text": "hi"}
+        await it.steering.answer(run_id, asked["interrupt_id"], {"decision": "edit", "args": edited})
+
+        await it.until(run_id, "succeeded")
+        assert outbox.sent == [("b", "hi")]
+
+
+async def test_a_rejected_call_never_runs_and_the_agent_hears_why(pool: Pool, database_url: str) -> None:
+    outbox = Outbox(MAIL)
+    heard: list[str] = []
+
+    async def last(asked: Asked) -> Any:
+        heard.append(asked.text)
+        return says("Not sent.")
+
+    async with house(pool, database_url, {"tell a": [mail("a"), last]}, [outbox.tool]) as it:
+        run_id = await it.start("chat", "tell a")
+        await it.until(run_id, "waiting")
+        [asked] = await it.steering.open_questions()
+        await it.steering.answer(run_id, asked["interrupt_id"], {"decision": "reject", "reason": "too early"})
+        await it.until(run_id, "succeeded")
+
+    assert outbox.sent == []
+    assert "too early" in heard[0]
+
+
+async def test_two_tabs_answer_at_once_and_exactly_one_counts(pool: Pool, database_url: str) -> None:
+    outbox = Outbox(MAIL)
+    async with house(pool, database_url, {"tell a": [mail("a"), says("Done.")]}, [outbox.tool]) as it:
+        run_id = await it.start("chat", "tell a")
+        await it.until(run_id, "waiting")
+        [asked] = await it.steering.open_questions()
+
+        tabs = [it.steering.answer(run_id, asked["interrupt_id"], {"decision": "approve"}) for _ in range(10)]
+        outcomes = await asyncio.gather(*tabs, return_exceptions=True)
+
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+        assert len(refused) == 9
+        assert {error.code for error in refused} == {"answered_before"}
+        await it.until(run_id, "succeeded")
+        assert outbox.sent == [("a", "hello")]
+
+
+async def test_questions_of_two_sub_agents_surface_together_and_are_answered_one_by_one(
+    pool: Pool, database_url: str
+) -> None:
+    outbox = Outbox(MAIL)
+    script = {
+        "both": [plan_of("first part", "second part")],
+        "first part": [mail("a"), says("First told.")],
+        "second part": [mail("b", 2), says("Second told.")],
+        "Question: both": [says("Both told.")],
+    }
+    script = {"Question: both": script.pop("Question: both"), **script}
+    async with house(pool, database_url, script, [outbox.tool]) as it:
+        run_id = await it.start("research", "both")
+        await it.until(run_id, "waiting")
+        asked = await it.steering.open_questions()
+        assert sorted(row["value"]["args"]["to"] for row in asked) == ["a", "b"]
+
+        await it.steering.answer(run_id, asked[0]["interrupt_id"], {"decision": "approve"})
+        # the run goes on, does what it may, and waits for the other answer
+        async with asyncio.timeout(30):
+            while [row["interrupt_id"] for row in await it.steering.open_questions()] != [asked[1]["interrupt_id"]]:
+                await asyncio.sleep(0.02)
+        await it.steering.answer(run_id, asked[1]["interrupt_id"], {"decision": "approve"})
+
+        run = await it.until(run_id, "succeeded")
+        assert run["output"]["answer"] == "Both told."
+        assert sorted(outbox.sent) == [("a", "hello"), ("b", "hello")]
+
+
+async def test_an_answer_on_demand_names_what_is_missing(pool: Pool, database_url: str) -> None:
+    begun = asyncio.Event()
+
+    async def hangs(_: Asked) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    script = {
+        "Question: both": [says("What there is.")],
+        "both": [plan_of("quick part", "slow part")],
+        "quick part": [says("Quick.")],
+        "slow part": [hangs],
+    }
+    async with house(pool, database_url, script) as it:
+        run_id = await it.start("research", "both")
+        await begun.wait()
+        await it.steering.answer_now(run_id)
+        run = await it.until(run_id, "succeeded")
+
+    assert run["output"]["answer"] == "What there is."
+    assert [part["title"] for part in run["output"]["missing"]] == ["Part 2"]
+
+
+async def test_only_the_missing_part_is_tried_again(pool: Pool, database_url: str) -> None:
+    script = {
+        "Question: both": [says("Half."), says("Whole.")],
+        "both": [plan_of("good part", "bad part")],
+        "good part": [says("Good.")],
+        "bad part": [RuntimeError("out of order"), says("Now good.")],
+    }
+    async with house(pool, database_url, script) as it:
+        run_id = await it.start("research", "both")
+        run = await it.until(run_id, "succeeded")
+        assert [part["title"] for part in run["output"]["missing"]] == ["Part 2"]
+
+        await it.steering.retry(run_id)
+        async with asyncio.timeout(30):
+            while (run := await it.runs.run(run_id))["output"]["missing"] or run["status"] != "succeeded":
+                await asyncio.sleep(0.02)
+
+        assert run["output"]["answer"] == "Whole."
+        assert (await it.event_types(run_id)).count("plan.proposed") == 1
+
+
+async def test_a_stopped_run_resumes_and_does_not_plan_again(pool: Pool, database_url: str) -> None:
+    begun = asyncio.Event()
+
+    async def hangs(_: Asked) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    script = {"Question: it": [says("Done.")], "it": [plan_of("one part")], "one part": [hangs, says("Found.")]}
+    async with house(pool, database_url, script) as it:
+        run_id = await it.start("research", "it")
+        await begun.wait()
+        await it.runs.cancel(run_id)
+        await it.until(run_id, "cancelled")
+        await it.steering.resume(run_id)
+        run = await it.until(run_id, "succeeded")
+
+    assert run["output"]["answer"] == "Done."
+
+
+async def test_a_budget_ends_a_run_with_what_it_found_and_more_lets_it_go_on(pool: Pool, database_url: str) -> None:
+    script = {
+        "Question: it": [says("Done.")],
+        "it": [plan_of("one part", "other part")],
+        "one part": [says("One.")],
+        "other part": [says("Other.")],
+    }
+    async with house(pool, database_url, script) as it:
+        run_id = await it.start("research", "it", budget={"steps": 3})
+        run = await it.until(run_id, "failed")
+        assert run["error"]["kind"] == "BudgetExceeded"
+        assert "One." in run["output"]["answer"]
+        assert run["output"]["budget_reached"]["unit"] == "steps"
+
+        await it.steering.resume(run_id, {"steps": 10})
+        run = await it.until(run_id, "succeeded")
+        assert run["output"]["answer"] == "Done."
+
+
+async def test_a_second_message_waits_for_the_first_and_goes_on_from_it(pool: Pool, database_url: str) -> None:
+    seen: list[str] = []
+
+    async def second(asked: Asked) -> Any:
+        seen.append(asked.text)
+        return says("Second.")
+
+    script = {"first": [says("First."), second]}
+    async with house(pool, database_url, script) as it:
+        thread = (await it.runs.create_thread("chat"))["thread_id"]
+        first = await it.runs.start(thread, "chat", "first")
+        then = await it.runs.start(thread, "chat", "second")
+        run = await it.until(then["run_id"], "succeeded")
+
+        assert run["parent_run_id"] == first["run_id"]
+        assert "First." in seen[0]
+        assert [row["question"] for row in await it.runs.branch(thread)] == ["first", "second"]
+
+
+async def test_a_hundred_posts_at_once_make_one_line_and_lose_nothing(pool: Pool, database_url: str) -> None:
+    async def echo(asked: Asked) -> Any:
+        return says(str(asked.messages[-1].text))
+
+    async with house(pool, database_url, {"": [echo] * 100}) as it:
+        thread = (await it.runs.create_thread("chat"))["thread_id"]
+        started = await asyncio.gather(*(it.runs.start(thread, "chat", f"message {n}") for n in range(100)))
+        last = (await it.runs.branch(thread))[-1]["run_id"]
+        await it.until(last, "succeeded")
+
+        line = await it.runs.branch(thread)
+        assert len(line) == len(started) == 100
+        assert {row["status"] for row in line} == {"succeeded"}
+        assert sorted(row["output"]["answer"] for row in line) == sorted(f"message {n}" for n in range(100))
+
+
+async def test_one_key_is_one_run_however_often_it_is_sent(pool: Pool, database_url: str) -> None:
+    async with house(pool, database_url, {"once": [says("Once.")]}) as it:
+        thread = (await it.runs.create_thread("chat"))["thread_id"]
+        posts = [it.runs.start(thread, "chat", "once", idempotency_key="k1") for _ in range(50)]
+        rows = await asyncio.gather(*posts)
+        assert len({row["run_id"] for row in rows}) == 1
+        with pytest.raises(Rejected) as refused:
+            await it.runs.start(thread, "chat", "another", idempotency_key="k1")
+        assert refused.value.code == "idempotency_key_reused"
+        await it.until(rows[0]["run_id"], "succeeded")
+
+
+async def test_a_branch_runs_beside_and_the_reader_can_switch(pool: Pool, database_url: str) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(_: Asked) -> Any:
+        begun.set()
+        await go_on.wait()
+        return says("Slow.")
+
+    async with house(pool, database_url, {"slow": [held], "quick": [says("Quick.")]}) as it:
+        thread = (await it.runs.create_thread("chat"))["thread_id"]
+        slow = await it.runs.start(thread, "chat", "slow")
+        await begun.wait()
+        quick = await it.runs.start(thread, "chat", "quick", multitask="branch")
+        await it.until(quick["run_id"], "succeeded")
+        assert [row["run_id"] for row in await it.runs.branch(thread)] == [quick["run_id"]]
+        go_on.set()
+        await it.until(slow["run_id"], "succeeded")
+
+        await it.runs.choose_branch(thread, slow["run_id"])
+        [shown] = await it.runs.branch(thread)
+        assert shown["run_id"] == slow["run_id"]
+        assert set(shown["siblings"]) == {slow["run_id"], quick["run_id"]}
+
+
+async def test_stop_and_send_ends_the_first(pool: Pool, database_url: str) -> None:
+    begun = asyncio.Event()
+
+    async def hangs(_: Asked) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with house(pool, database_url, {"slow": [hangs, says("Next.")]}) as it:
+        thread = (await it.runs.create_thread("chat"))["thread_id"]
+        slow = await it.runs.start(thread, "chat", "slow")
+        await begun.wait()
+        following = await it.runs.start(thread, "chat", "go on", multitask="interrupt")
+        assert (await it.until(following["run_id"], "succeeded"))["output"]["answer"] == "Next."
+        assert (await it.runs.run(slow["run_id"]))["status"] == "cancelled"
+
+
+async def test_a_fork_keeps_its_source_and_repeats_no_effect(pool: Pool, database_url: str) -> None:
+    outbox = Outbox(Contract(effect="keyed"))
+    script = {
+        "Question: it": [says("First end."), says("Second end.")],
+        "it": [plan_of("tell a")],
+        "tell a": [mail("a"), says("Told."), mail("a", 7), says("Told again.")],
+    }
+    async with house(pool, database_url, script, [outbox.tool]) as it:
+        run_id = await it.start("research", "it")
+        await it.until(run_id, "succeeded")
+        after_plan = next(row for row in await it.steering.history(run_id) if row["next"] == ["research"])
+
+        fork = await it.steering.fork(run_id, after_plan["checkpoint_id"])
+        run = await it.until(fork["run_id"], "succeeded")
+
+        assert run["output"]["answer"] == "Second end."
+        assert (await it.runs.run(run_id))["output"]["answer"] == "First end."
+        assert outbox.sent == [("a", "hello")]
+        with pytest.raises(Rejected, match="nonsense"):
+            await it.steering.fork(run_id, after_plan["checkpoint_id"], {"nonsense": 1})
+        with pytest.raises(NotFound):
+            await it.steering.fork(run_id, "1ef00000-0000-0000-0000-000000000000")
