@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,6 +53,13 @@ class House:
         assert run["status"] in statuses, run
         return run
 
+    async def until_true(self, run_id: str, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Come back when the condition holds; looked at whenever something happens in the run."""
+        async with asyncio.timeout(30):
+            async for _ in self.journal.follow(run_id):
+                if await condition():
+                    return
+
     async def event_types(self, run_id: str) -> list[str]:
         return [event.type for event in await self.journal.read(run_id)]
 
@@ -99,6 +106,10 @@ class Outbox:
 
 
 MAIL = Contract(effect="keyed", approval=True)
+
+
+async def only_open(it: House, interrupt_id: str) -> bool:
+    return [row["interrupt_id"] for row in await it.steering.open_questions()] == [interrupt_id]
 
 
 def mail(to: str, call: int = 1) -> Step:
@@ -196,9 +207,7 @@ async def test_questions_of_two_sub_agents_surface_together_and_are_answered_one
 
         await it.steering.answer(run_id, asked[0]["interrupt_id"], {"decision": "approve"})
         # the run goes on, does what it may, and waits for the other answer
-        async with asyncio.timeout(30):
-            while [row["interrupt_id"] for row in await it.steering.open_questions()] != [asked[1]["interrupt_id"]]:
-                await asyncio.sleep(0.02)
+        await it.until_true(run_id, lambda: only_open(it, asked[1]["interrupt_id"]))
         await it.steering.answer(run_id, asked[1]["interrupt_id"], {"decision": "approve"})
 
         run = await it.until(run_id, "succeeded")
@@ -242,11 +251,10 @@ async def test_only_the_missing_part_is_tried_again(pool: Pool, database_url: st
         assert [part["title"] for part in run["output"]["missing"]] == ["Part 2"]
 
         await it.steering.retry(run_id)
-        async with asyncio.timeout(30):
-            while (run := await it.runs.run(run_id))["output"]["missing"] or run["status"] != "succeeded":
-                await asyncio.sleep(0.02)
+        run = await it.until(run_id, "succeeded")
 
         assert run["output"]["answer"] == "Whole."
+        assert run["output"]["missing"] == []
         assert (await it.event_types(run_id)).count("plan.proposed") == 1
 
 
