@@ -72,7 +72,7 @@ class LiveScreen:
 
     def show(self, view: JSON) -> None:
         """Draw the run as it is now."""
-        self._live.update(Frame(safe(view)), refresh=True)
+        self._live.update(Frame(view), refresh=True)
 
 
 class LineScreen:
@@ -104,7 +104,7 @@ class Frame:
     """One picture of a run that goes on, as high as the terminal allows."""
 
     def __init__(self, view: JSON) -> None:
-        self._view = view
+        self._view = safe(view)
 
     def __rich_console__(self, out: Console, options: ConsoleOptions) -> RenderResult:
         height = out.size.height - 1
@@ -242,8 +242,8 @@ def _took(lane: JSON, view: JSON) -> str:
 def _doing(lane: JSON) -> Text:
     if lane["waits_for"]:
         names = lane["waits_for"]
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        return Text(f"waits for {names[0]}{more}", style="dim", overflow="ellipsis")
+        count = f"{len(names)}: " if len(names) > 1 else ""
+        return Text(f"waits for {count}{', '.join(names)}", style="dim", overflow="ellipsis")
     words = [lane["state"].replace("_", " ")] if lane["state"] not in SILENT else []
     words += [lane["activity"]] if lane["activity"] and lane["activity"] != "started" else []
     late = Text(f"{lane['late_s']:.1f} s over the median: ", style="yellow") if lane["late_s"] is not None else Text("")
