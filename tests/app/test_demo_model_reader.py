@@ -303,6 +303,14 @@ def test_other_tools_are_called_by_their_names_words_and_changing_ones_only_by_t
     ]
 
 
+def test_strict_tools_get_null_and_usual_values_where_the_question_says_nothing() -> None:
+    nullable = {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+    search = offered("search_documents", "Search.", query=TEXT, top_k=nullable, limit={"type": "integer", "maximum": 3})
+    assert next_calls("How do 9 loaves fail?", [search]) == [
+        ("search_documents", {"query": "9 loaves fail", "top_k": None, "limit": 3})
+    ]
+
+
 def test_a_tool_asked_for_by_name_is_called() -> None:
     magic = offered("magic_function", "Apply a magic function.", input={"type": "integer", "exclusiveMaximum": 1000})
     assert next_calls("What is the value of magic_function(3)? Use the tool.", [magic]) == [
