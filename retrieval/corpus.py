@@ -76,7 +76,7 @@ class Corpus:
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> IngestReport:
         """Take in files, folders and ZIPs; their text is searchable on return. Bad files are in the report."""
-        return await ingest(self._home, sources, embedder=self._embedder_name, workers=self._parsers, progress=progress)
+        return await ingest(self._home, sources, workers=self._parsers, progress=progress)
 
     async def embed_pending(
         self,
@@ -96,7 +96,7 @@ class Corpus:
         """Forget a document, at once for everybody. False when there was none."""
         found = await self._home.write(self._home.remove, document_id)
         if found:
-            await self._home.write(self._home.publish, self._embedder_name)
+            await self._home.write(self._home.publish, None)
         return found
 
     # -- finding ----------------------------------------------------------------------------------------------------
@@ -154,10 +154,11 @@ class Corpus:
     ) -> list[Hit]:
         allowed = None if document_ids is None else self._home.store.row_ids(document_ids)
         lexical = indexes.lexical.search(query_terms(question), depth(k), allowed)
-        dense = None
+        dense, without_vector = None, set[int]()
         if vector is not None and indexes.dense is not None and len(vector) == indexes.dense.dimensions:
             dense = indexes.dense.search(vector, depth(k), allowed)
-        fused = fuse(lexical, dense)
+            without_vector = indexes.dense.lacks([row_id for row_id, _ in lexical])
+        fused = fuse(lexical, dense, without_vector)
         chunks = self._home.store.chunks([each.row_id for each in fused[: 3 * k]])
         present = [each for each in fused[: 3 * k] if each.row_id in chunks]  # some may be gone by now
         owners = {row_id: chunk.document_id for row_id, chunk in chunks.items()}

@@ -121,7 +121,7 @@ class Home:
     # -- indexes ----------------------------------------------------------------------------------------------------
 
     def publish(self, embedder: str | None, *, wait_s: float = 120.0) -> None:
-        """Build what is out of date or damaged, and make it current. What is current costs two hashes."""
+        """Build what is out of date or damaged, and make it current: BM25, and vectors when an embedder is named."""
         with disk_errors_named(self.root), self.lock(wait_s):
             marks = self.store.marks()
             if not self._sound("lexical", marks.lineage, marks.chunks, ""):

@@ -55,6 +55,7 @@ class DenseIndex:
     def __init__(self, index: Any, dimensions: int) -> None:
         self._index = index
         self.dimensions = dimensions
+        self._ids: Ids = np.sort(_faiss().vector_to_array(index.id_map))
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -76,6 +77,11 @@ class DenseIndex:
         row = np.ascontiguousarray(query.reshape(1, -1), dtype=np.float32)
         scores, ids = self._index.search(row, wanted, params=self._only(allowed))
         return [(int(at), float(score)) for at, score in zip(ids[0], scores[0], strict=True) if at >= 0]
+
+    def lacks(self, row_ids: Collection[int]) -> set[int]:
+        """Which of these chunks have no vector here yet."""
+        asked = np.fromiter(row_ids, dtype=np.int64)
+        return {int(row_id) for row_id in asked[~np.isin(asked, self._ids)]}
 
     def _only(self, allowed: Collection[int] | None) -> Any:
         if allowed is None:

@@ -38,7 +38,6 @@ async def ingest(
     home: Home,
     sources: Sequence[Path | Upload],
     *,
-    embedder: str | None,
     workers: int,
     progress: Callable[[IngestProgress], None] | None,
 ) -> IngestReport:
@@ -46,7 +45,7 @@ async def ingest(
     pool = ParserPool(workers)
     try:
         with found.opened, home.staged() as staging:
-            return await _Ingest(home, found, staging, pool, embedder, progress).run(workers)
+            return await _Ingest(home, found, staging, pool, progress).run(workers)
     finally:
         await pool.close()
 
@@ -60,11 +59,10 @@ class _Ingest:
         found: Survey,
         staging: Path,
         pool: ParserPool,
-        embedder: str | None,
         progress: Callable[[IngestProgress], None] | None,
     ) -> None:
         self._home, self._found, self._staging, self._pool = home, found, staging, pool
-        self._embedder, self._progress = embedder, progress
+        self._progress = progress
         self._started = self._committed = self._published = time.monotonic()
         self._done, self._chunks = 0, 0
         self._batch: list[tuple[Addition, Path | None]] = []
@@ -84,7 +82,7 @@ class _Ingest:
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
         await self._flush()
-        await self._home.write(self._home.publish, self._embedder)
+        await self._home.write(self._home.publish, None)
         self._tell("")
         return self._report()
 

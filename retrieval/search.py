@@ -1,13 +1,14 @@
 """The pure half of search: bound a question, fuse two ranked lists.
 
 Reciprocal rank fusion with k = 10: on two public multi-hop sets it beat either list alone and k = 60 (nDCG@10 .652 and
-.819 against .544 and .782 for BM25 alone). Ranks need no common scale, so a chunk without a vector still competes.
+.819 against .544 and .782 for BM25 alone). A chunk that has no vector yet is judged by its BM25 rank alone, counted
+twice: a file uploaded a second ago must not rank below every old one for want of a vector.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from retrieval.documents import clean_text
@@ -40,18 +41,20 @@ def depth(k: int) -> int:
     return max(LEAST_DEPTH, 4 * k)
 
 
-def fuse(lexical: Ranked, dense: Ranked | None) -> list[Fused]:
+def fuse(lexical: Ranked, dense: Ranked | None, without_vector: Container[int] = ()) -> list[Fused]:
     """Merge by rank, best first. `dense` is None when vectors were not asked."""
     by_lexical = {row_id: rank for rank, (row_id, _) in enumerate(lexical, start=1)}
     by_dense = {row_id: rank for rank, (row_id, _) in enumerate(dense or (), start=1)}
     cosines = dict(dense or ())
     best = (1 if dense is None else 2) / (RRF_K + 1)
-    fused = [
-        Fused(row_id, _rrf(by_lexical.get(row_id), by_dense.get(row_id)) / best, by_lexical.get(row_id),
-              by_dense.get(row_id), cosines.get(row_id))
-        for row_id in by_lexical.keys() | by_dense.keys()
-    ]  # fmt: skip
-    return sorted(fused, key=lambda each: (-each.score, each.row_id))
+
+    def fused(row_id: int) -> Fused:
+        lexical_rank, dense_rank = by_lexical.get(row_id), by_dense.get(row_id)
+        score = _rrf(lexical_rank, lexical_rank if row_id in without_vector else dense_rank) / best
+        return Fused(row_id, score, lexical_rank, dense_rank, cosines.get(row_id))
+
+    merged = [fused(row_id) for row_id in by_lexical.keys() | by_dense.keys()]
+    return sorted(merged, key=lambda each: (-each.score, each.row_id))
 
 
 def spread(fused: Sequence[Fused], owners: Mapping[int, str], k: int) -> list[Fused]:
