@@ -27,7 +27,7 @@ from typing import ParamSpec, TypeVar
 from retrieval import manifest
 from retrieval.documents import CorpusError
 from retrieval.index import DenseIndex, DenseUnavailable
-from retrieval.lexical import LexicalIndex
+from retrieval.lexical import LexicalIndex, Postings
 from retrieval.lock import FileLock
 from retrieval.manifest import IndexDamaged, Manifest
 from retrieval.store import Addition, Changes, Marks, Store
@@ -60,6 +60,8 @@ class Home:
             for folder in (root, self.originals, self.staging, self.indexes):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store = Store(root / "corpus.sqlite3")
+        self._postings = Postings()
+        """For whoever holds the file lock."""
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="corpus-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="corpus-write")
 
@@ -125,11 +127,16 @@ class Home:
         with disk_errors_named(self.root), self.lock(wait_s):
             marks = self.store.marks()
             if not self._sound("lexical", marks.lineage, marks.chunks, ""):
-                index = LexicalIndex.build(self.store.terms())
+                index = self._build_lexical(self._postings)
                 manifest.publish(self.indexes, "lexical", marks.lineage, marks.chunks, index.save)
             if embedder is not None and not self._sound("dense", marks.lineage, _dense_mark(marks), embedder):
                 with suppress(DenseUnavailable):  # text is found without vectors, and `load` says why there are none
                     self._publish_dense(embedder)
+
+    def _build_lexical(self, postings: Postings) -> LexicalIndex:
+        missing = postings.keep(self.store.all_row_ids())
+        postings.add(self.store.terms(missing))
+        return postings.index()
 
     def _publish_dense(self, embedder: str) -> None:
         index = self._build_dense(embedder)
@@ -186,7 +193,7 @@ class Home:
 
     def _built_in_memory(self, embedder: str | None, problem: str) -> Indexes:
         signature = manifest.signature(self.indexes)
-        lexical = LexicalIndex.build(self.store.terms())
+        lexical = self._build_lexical(Postings())
         try:
             dense = self._build_dense(embedder) if embedder is not None else None
         except DenseUnavailable as error:

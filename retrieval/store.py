@@ -256,10 +256,17 @@ class Store:
 
     # -- what indexes are built from --------------------------------------------------------------------------------
 
-    def terms(self) -> Iterator[tuple[int, list[str]]]:
-        for row_id, terms, seal in self._rows("SELECT row_id, terms, terms_seal FROM chunks ORDER BY row_id"):
-            if self._intact(seal, (row_id, terms), f"terms of row {row_id}"):
-                yield row_id, terms.split()
+    def all_row_ids(self) -> list[int]:
+        return [row_id for (row_id,) in self._rows("SELECT row_id FROM chunks ORDER BY row_id")]
+
+    def terms(self, row_ids: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
+        """Terms of these chunks; a damaged row has none."""
+        for start in range(0, len(row_ids), _MANY):
+            part = row_ids[start : start + _MANY]
+            sql = f"SELECT row_id, terms, terms_seal FROM chunks WHERE row_id IN ({_marks(len(part))})"
+            for row_id, terms, seal in self._rows(sql, part):
+                if self._intact(seal, (row_id, terms), f"terms of row {row_id}"):
+                    yield row_id, terms.split()
 
     def vectors(self, embedder: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Row ids and their vectors, (n,) and (n, d). Damaged vectors are forgotten, to be made again."""
