@@ -57,17 +57,16 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         )
     started_at = time.monotonic()
     async with AsyncExitStack() as stack:
-        url = settings.database_url.get_secret_value() if settings.database_url else None
-        conninfo = await stack.enter_async_context(database(url, settings.home))
-        pool = await open_pool(conninfo, max_size=settings.worker_concurrency + 8)
-        stack.push_async_callback(pool.close)
-        await migrate(pool)
-        model_url = settings.model_url
-        if model_url is None:
-            model_url = await stack.enter_async_context(demo_model())
+        # three waits that need nothing of each other; all end before one's failure is raised
+        opening = asyncio.create_task(_database(stack, settings))
+        serving = asyncio.create_task(_model_url(stack, settings))
+        loading = asyncio.create_task(embedder(settings))
+        await asyncio.wait([opening, serving, loading])
+        conninfo, pool = opening.result()
+        model_url, vectors = serving.result(), loading.result()
         models = Models(endpoints(settings, model_url), deadlines(settings))
         stack.push_async_callback(models.aclose)
-        corpus = await stack.enter_async_context(await Corpus.open(settings.home / "index", await embedder(settings)))
+        corpus = await stack.enter_async_context(await Corpus.open(settings.home / "index", vectors))
         journal = await stack.enter_async_context(Journal(pool, conninfo).listening())
         activities = discover_activities()
         limits = Limits(settings.max_steps, settings.max_parallel, subtask_timeout_s=settings.subtask_timeout_s)
@@ -83,6 +82,23 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
             await stack.enter_async_context(worker.working(settings.worker_concurrency))
         app.started_in_s = time.monotonic() - started_at
         yield app
+
+
+async def _database(stack: AsyncExitStack, settings: Settings) -> tuple[str, Pool]:
+    """The database, open and migrated."""
+    url = settings.database_url.get_secret_value() if settings.database_url else None
+    conninfo = await stack.enter_async_context(database(url, settings.home))
+    pool = await open_pool(conninfo, max_size=settings.worker_concurrency + 8)
+    stack.push_async_callback(pool.close)
+    await migrate(pool)
+    return conninfo, pool
+
+
+async def _model_url(stack: AsyncExitStack, settings: Settings) -> str:
+    """The model that was set, or a demo model of our own."""
+    if settings.model_url:
+        return settings.model_url
+    return await stack.enter_async_context(demo_model())
 
 
 async def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
