@@ -1,4 +1,4 @@
-"""Blocks -> HTML for the page without JavaScript of ours: every text escaped, only known tags, links to http(s) only."""
+"""Blocks -> HTML for the page without scripts of ours: every text escaped, only known tags, links to http(s)."""
 
 from collections.abc import Sequence
 from html import escape

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ui import look, session, sidebar
-from ui.client import ApiProblem
+from ui.client import ApiProblem, Json
 from ui.pages import chat, documents
 
 st.set_page_config(
@@ -15,15 +15,17 @@ st.set_page_config(
     menu_items={"About": "Sextant: agents that plan, work side by side and cite what they say."},
 )
 
+info: Json | None = None
+threads: list[Json] = []
 try:
     info, threads = session.api().info(), session.api().threads()
 except ApiProblem as error:
-    info, threads, trouble = None, [], error
+    trouble = error
 
 pages = {
     # the default page's path is never shown; `chat` would make AppTest run pages/chat.py in its place
-    "chat": st.Page(lambda: chat.page(info, threads), title="Chat", url_path="conversation", default=True),
-    "documents": st.Page(lambda: documents.page(info), title="Documents", url_path="documents"),
+    "chat": st.Page(lambda: chat.page(info or {}, threads), title="Chat", url_path="conversation", default=True),
+    "documents": st.Page(lambda: documents.page(info or {}), title="Documents", url_path="documents"),
 }
 chosen = st.navigation(list(pages.values()), position="hidden")
 in_thread = chosen.url_path != "documents" and session.thread()

@@ -47,10 +47,10 @@ def _thread_list(threads: list[Json] | None, chat: Any) -> None:
             st.html(f"<p class='sx-group'>{escape(group)}</p>")
             for row in members:
                 _row(row, chat)
-        if len(rows) > SHOWN and not st.session_state.get(_SHOW_ALL):
-            if st.button(f"Show all {len(rows)} chats", key="show_all", type="tertiary"):
-                st.session_state[_SHOW_ALL] = True
-                st.rerun()
+        more = len(rows) > SHOWN and not st.session_state.get(_SHOW_ALL)
+        if more and st.button(f"Show all {len(rows)} chats", key="show_all", type="tertiary"):
+            st.session_state[_SHOW_ALL] = True
+            st.rerun()
 
 
 def _row(row: Json, chat: Any) -> None:

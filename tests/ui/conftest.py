@@ -20,7 +20,7 @@ TESTS = str(Path(__file__).parents[1])
 sys.path[:], before = [place for place in sys.path if place != TESTS], sys.path[:]
 import ui  # noqa: E402, F401
 
-sys.path[:] = before
+sys.path[:] = [str(Path(__file__).parent), *before]  # for `steps`
 
 FIXTURE = Path(__file__).parent / "fixture" / "server.py"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -1,39 +1,12 @@
-"""The chat in a real browser: what a person sees before, during and after a run, and that it survives what browsers do."""
+"""The chat in a real browser: what a person sees before, during and after a run, and that it survives a reload."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from steps import CHAT, RAW, RUN_ENDED, Open, address, ask, run_example, texts
 
 pytestmark = pytest.mark.browser
-
-RAW = "document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.querySelector('.answer').rawText"
-RESEARCH, CHAT = 0, 1
-INPUT = "[data-testid=stChatInputTextArea]"
-RUN_ENDED = ".turn.over"
-
-Open = Callable[..., Any]
-
-
-def ask(page: Any, question: str) -> None:
-    page.fill(INPUT, question)
-    page.press(INPUT, "Enter")
-    page.wait_for_selector(".question")
-
-
-def run_example(page: Any, which: int = RESEARCH) -> None:
-    page.locator(".card").nth(which).click()
-    page.wait_for_selector(".turn")
-
-
-def texts(page: Any, selector: str) -> list[str]:
-    return [text.strip() for text in page.locator(selector).all_inner_texts()]
-
-
-def address(page: Any, site: Any) -> str:
-    page.wait_for_url(re.compile(r"thread="))
-    return str(page.url).removeprefix(site.url)
 
 
 # ---- before
@@ -156,7 +129,7 @@ def test_a_patch_leaves_what_was_read_in_place(open_page: Open, site: Any) -> No
 
 
 def test_nothing_moves_while_a_run_goes_on(open_page: Open, site: Any) -> None:
-    places = "nodes => nodes.map(n => { const b = n.querySelector('.box'); return [b.getAttribute('x'), b.getAttribute('y')]; })"
+    places = "nodes => nodes.map(n => ['x', 'y'].map(name => n.querySelector('.box').getAttribute(name)))"
     site.clock(hold=3)
     page = open_page()
     run_example(page)
@@ -192,10 +165,8 @@ def test_a_cut_stream_reconnects_and_loses_nothing(open_page: Open, site: Any) -
     page.wait_for_selector(".answer:not(:empty)")
     connections = site.clock()["connections"]
     site.clock(drop=True)
-    page.wait_for_function(
-        "async (before) => (await (await fetch('/api/fixture/clock', {method: 'POST', body: '{}'})).json()).connections > before",
-        arg=connections,
-    )
+    told = "fetch('/api/fixture/clock', {method: 'POST', body: '{}'}).then((response) => response.json())"
+    page.wait_for_function(f"async (before) => (await {told}).connections > before", arg=connections)
     site.clock(hold=23)
     page.wait_for_function(f"{RAW}.includes('Cut over in four steps')")
     site.clock(hold=30)
@@ -304,199 +275,3 @@ def test_another_chat_replaces_the_conversation(open_page: Open, site: Any) -> N
     page.locator("[class*=st-key-thread_succeeded_] button", has_text="failover").click()
     page.wait_for_selector(".answer >> text=do not fail over")
     assert page.locator(".turn").count() == 1
-
-
-# ---- looks and reach
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_text_and_marks_have_contrast(open_page: Open, site: Any, dark: bool) -> None:
-    site.clock(hold=11.6)
-    page = open_page(dark=dark)
-    run_example(page)
-    page.wait_for_selector(".finding .chip")
-    selectors = [".question", ".status", ".finding .by", ".finding .chip", ".prose p", ".lane .name", ".activity", ".late",
-                 ".panel .muted", ".state-word", ".tabs button", ".plan-row .n", ".waits", ".legend span"]  # fmt: skip
-    poor = {name: ratio for name in selectors if (ratio := page.locator(name).first.evaluate(CONTRAST)) < 4.5}
-    assert not poor
-    night = "rgb(15, 27, 45)" == page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
-    assert night is dark
-
-
-CONTRAST = """node => {
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgba = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
-    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255]; };
-  const light = ([r, g, b]) => [r, g, b].map((v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; })
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const layers = [];
-  for (let at = node; at; at = at.parentElement || (at.getRootNode() && at.getRootNode().host)) {
-    const ground = rgba(getComputedStyle(at).backgroundColor);
-    if (ground[3] > 0) layers.push(ground);
-    if (ground[3] === 1) break;
-  }
-  const ground = layers.reverse().reduce((under, over) => under.map((v, i) => i < 3 ? over[i] * over[3] + v * (1 - over[3]) : 1), [255, 255, 255, 1]);
-  const [a, b] = [light(rgba(getComputedStyle(node).color)), light(ground)].sort((x, y) => y - x);
-  return (a + 0.05) / (b + 0.05);
-}"""
-
-
-@pytest.mark.parametrize("path", ["/", "/documents"])
-def test_a_phone_never_scrolls_sideways(open_page: Open, path: str) -> None:
-    page = open_page(path, width=390, height=844)
-    page.wait_for_selector(".card, .sx-doc")
-    assert page.evaluate(SIDEWAYS) == []
-
-
-def test_the_run_on_a_phone_is_a_list_of_stages(open_page: Open, site: Any) -> None:
-    site.clock(hold=11.6)
-    page = open_page(width=390, height=844)
-    run_example(page)
-    page.wait_for_selector(".stage")
-    assert page.locator(".panel").is_hidden()
-    assert "2 of 5 done, 1 slow" in page.inner_text(".stages")
-    assert page.locator(".stages >> text=Stop").bounding_box()["height"] >= 20
-    assert page.evaluate(SIDEWAYS) == []
-    site.clock(hold=30)
-    page.wait_for_selector(RUN_ENDED)
-    assert page.evaluate(SIDEWAYS) == []
-
-
-SIDEWAYS = """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
-  .filter((node) => node.scrollWidth > node.clientWidth).map((node) => `${node.tagName} ${node.scrollWidth}`)"""
-
-
-def test_nothing_that_a_stranger_wrote_is_executed(open_page: Open, site: Any) -> None:
-    site.clock(hold=2.9)
-    page = open_page()
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    ask(page, '!hostile <img src=x onerror="window.hacked=1"> **b** :material/bolt: [x](javascript:alert(1))')
-    page.wait_for_selector(".answer:not(:empty)")
-    page.reload()
-    page.wait_for_selector(".answer:not(:empty)")
-    site.clock(hold=9)
-    page.wait_for_selector(RUN_ENDED)
-    page.click(".fold")
-    page.click(".tabs [data-tab=sources]")
-    page.click(".source-head")
-    page.locator(".answer .chip").first.click()
-    page.wait_for_selector(".popover .quote")
-    assert page.evaluate("window.hacked") is None
-    assert page.locator(".runview :is(img, script, iframe, object, b[onclick], a[href^='javascript'])").count() == 0
-    assert not [url for url in asked if "evil.example" in url]
-
-
-def test_the_keyboard_reaches_lanes_panel_and_sources(open_page: Open, site: Any) -> None:
-    site.clock(hold=11.6)
-    page = open_page()
-    run_example(page)
-    page.wait_for_selector(".finding .chip")
-    page.locator(".lane").first.focus()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
-    assert page.inner_text(".lane.selected .name") == "Logical replication"
-    assert page.locator(".lane[tabindex='0']").count() == 1
-    assert page.text_content(".graph .node.selected .title") == "Logical replication"
-    assert "tools 5.8 s" in page.inner_text(".lane.selected .detail")
-    page.keyboard.press("Alt+g")
-    page.locator(".panel").wait_for(state="hidden")
-    page.keyboard.press("Alt+g")
-    page.locator(".panel").wait_for()
-    page.locator(".finding .chip").first.focus()
-    page.keyboard.press("Enter")
-    page.locator(".popover").wait_for()
-    page.keyboard.press("Escape")
-    page.locator(".popover").wait_for(state="hidden")
-
-
-def test_assistive_technology_is_told(open_page: Open, site: Any) -> None:
-    site.clock(hold=11.6)
-    page = open_page()
-    run_example(page)
-    page.wait_for_selector(".lane")
-    graph = page.locator(".graph[role=img]").get_attribute("aria-label")
-    assert "Logical replication running" in graph and "Cut-over steps blocked" in graph
-    row = page.locator("[role=grid] [role=row].lane").nth(5)
-    assert row.get_attribute("aria-label") == "Cut-over steps, Blocked, starts when Logical replication is done"
-    page.locator("[aria-live=polite]", has_text="2 of 5 sub-tasks are done.").wait_for(state="attached")
-
-
-def test_reduced_motion_is_respected(open_page: Open, site: Any) -> None:
-    site.clock(hold=11.6)
-    page = open_page(still=True)
-    run_example(page)
-    page.wait_for_selector(".lane .mark.s-running .ring")
-    assert (
-        page.locator(".mark.s-running .ring").first.evaluate("node => getComputedStyle(node).animationName") == "none"
-    )
-
-
-def test_a_reader_who_scrolled_up_is_left_alone(open_page: Open, site: Any) -> None:
-    site.clock(hold=20)
-    page = open_page(height=520)
-    run_example(page)
-    page.wait_for_selector(".answer:not(:empty)")
-    at_foot = "(() => { const m = document.querySelector('[data-testid=stMain]'); return m.scrollHeight - m.scrollTop - m.clientHeight < 60; })()"
-    site.clock(hold=23)
-    page.wait_for_function(f"{RAW}.includes('Cut over in four')")
-    page.wait_for_function(at_foot)
-    page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop = 0")
-    page.wait_for_selector(".jump")
-    site.clock(hold=24.3)
-    page.wait_for_function(f"{RAW}.includes('Stop writes')")
-    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == 0
-    page.click(".jump")
-    page.wait_for_function(at_foot)
-
-
-# ---- files and refusals
-
-
-def test_files_are_indexed_and_then_the_question_goes_out(open_page: Open) -> None:
-    page = open_page()
-    files = [{"name": name, "mimeType": "text/plain", "buffer": b"x"} for name in ("a.md", "locked.pdf", "c.md")]
-    page.set_input_files("input[type=file]", files)
-    page.wait_for_selector("[data-testid=stChatInput] >> text=locked.pdf")
-    page.fill(INPUT, "What do they say?")
-    page.press(INPUT, "Enter")
-    page.wait_for_selector(".sx-upload >> text=your question goes out")
-    page.wait_for_selector(".question >> text=What do they say?")
-    assert "2 of 3 indexed" in page.inner_text(".sx-upload")
-    assert "locked.pdf is encrypted. Save it without a password." in page.inner_text(".sx-upload")
-
-
-def test_a_refused_question_is_not_lost(open_page: Open) -> None:
-    page = open_page()
-    page.fill(INPUT, "!refuse this one")
-    page.press(INPUT, "Enter")
-    page.wait_for_selector(".st-key-problem")
-    assert "!refuse this one" in page.inner_text(".st-key-problem")
-    assert page.locator(".st-key-problem button", has_text="Send again").count() == 1
-
-
-def test_a_chat_is_renamed_and_deleted(open_page: Open, site: Any) -> None:
-    site.clock(hold=30)
-    page = open_page()
-    run_example(page, CHAT)
-    page.wait_for_selector(RUN_ENDED)
-    page.click(".st-key-title_menu button")
-    page.fill("[data-testid=stPopoverBody] input", "Lag")
-    page.click("[data-testid=stPopoverBody] >> text=Rename")
-    page.wait_for_selector("[class*=st-key-thread_] >> text=Lag")
-    page.reload()
-    page.wait_for_selector(RUN_ENDED)
-    page.click(".st-key-title_menu button")
-    page.click(".st-key-delete_thread button")
-    page.wait_for_selector(".card")
-    assert page.locator("[class*=st-key-thread_]").count() == 0
-
-
-def test_a_document_is_deleted_only_after_a_second_word(open_page: Open) -> None:
-    page = open_page("/documents")
-    page.wait_for_selector(".sx-doc")
-    before = page.locator(".sx-doc").count()
-    page.locator("[class*=st-key-ask_] button").first.click()
-    page.click("[class*=st-key-do_] button")
-    page.wait_for_function(f"document.querySelectorAll('.sx-doc').length === {before - 1}")

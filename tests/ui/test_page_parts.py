@@ -1,4 +1,4 @@
-"""The parts that need no browser: marks, palette, groups, labels, Blocks as HTML, and what the scripts may not contain."""
+"""The parts that need no browser: marks, palette, groups, labels, Blocks as HTML, and what scripts may not hold."""
 
 import re
 import tomllib
@@ -14,10 +14,8 @@ from ui.blocks import to_html
 from ui.marks import FAMILY, MARKS, RUN_STATES, data_uri
 
 ROOT = Path(ui.__file__).parent.parent
-STATES = set(
-    "pending ready running retrying waiting blocked done cached partial failed timed_out cancelled not_taken"
-    " second_try lost".split()
-)
+STATES = {"pending", "ready", "running", "retrying", "waiting", "blocked", "done", "cached", "partial", "failed"}
+STATES |= {"timed_out", "cancelled", "not_taken", "second_try", "lost"}
 
 
 def test_every_state_has_a_mark_of_its_own():

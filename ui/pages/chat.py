@@ -145,10 +145,9 @@ def _problem() -> None:
     if not told:
         return
     with st.container(key="problem", horizontal=True, vertical_alignment="center", gap="small"):
+        words = f"<i class='sx-mark sx-failed'></i><b>{escape(told['text'])}</b> {escape(told['fix'])}"
         question = f"<br><q>{escape(told['question'][:300])}</q>" if told["question"] else ""
-        st.html(
-            f"<p role='alert'><i class='sx-mark sx-failed'></i><b>{escape(told['text'])}</b> {escape(told['fix'])}{question}</p>"
-        )
+        st.html(f"<p role='alert'>{words}{question}</p>")
         if told["question"] and st.button("Send again", key="send_again"):
             session.ask(told["question"], told["graph"] or st.session_state[GRAPH])
             st.rerun()
