@@ -5,20 +5,17 @@ since the run started. State is never inferred from silence: a call stays open u
 What follows from the lanes, such as the critical path, is read in `app/readings.py`.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.citations import CITATION_CHARS, cited_keys
 from app.events import ROOT, RunEvent
 from app.lanes import ENDED, Lane, Lanes, Segment
-from app.shapes import Shape, lane_of_task
+from app.shapes import Shape, lane_of_task, sub_tasks
 
 __all__ = ["ENDED", "Lane", "Meters", "RunView", "Segment", "cited_keys", "project"]
 
-CITATION = re.compile(r"\[([^\[\]]{1,80})\]")
-_KEY = re.compile(r"[0-9a-f]{6,12}")
-_CITATION_CHARS = 82
 MAX_ACTIVITY_CHARS = 120
 
 _ENDS = {
@@ -171,7 +168,7 @@ class RunView:
 
     def _plan_proposed(self, event: RunEvent, at: float) -> None:
         """Open one lane for each sub-task, right behind the team's own, in plan order. Those already begun stay."""
-        self.plan = _sub_tasks(event.data)
+        self.plan = sub_tasks(event.data)
         self.note = str(event.data.get("note", ""))
         self.lanes.of(event.span_id).activity = f"wrote {_count_of(len(self.plan), 'sub-task')}"
         if not (team := next((node.id for node in self.shape.nodes if node.team), None)):
@@ -224,7 +221,7 @@ class RunView:
             lane.text = call.text
         if call.speaks:
             self.answer = call.text
-        self._cite(call.text[-len(token) - _CITATION_CHARS :])
+        self._cite(call.text[-len(token) - CITATION_CHARS :])
 
     def _first_token(self, call: Call, lane: Lane, at: float) -> None:
         if call.segment.kind == "ttft":
@@ -373,29 +370,6 @@ def project(shape: Shape, events: Iterable[RunEvent]) -> RunView:
     for event in events:
         view.apply(event)
     return view
-
-
-def cited_keys(text: str) -> list[str]:
-    """Citation keys in order of first appearance."""
-    keys = (key.strip() for group in CITATION.findall(text) for key in re.split(r"[,;]", group))
-    return list(dict.fromkeys(key for key in keys if _KEY.fullmatch(key)))
-
-
-def _sub_tasks(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A plan as any graph may report it, with every field there and dependencies only on what it holds."""
-    given = [sub for sub in data.get("tasks") or () if isinstance(sub, Mapping) and "id" in sub]
-    tasks = {str(sub["id"]): sub for sub in reversed(given)}
-    return [
-        {
-            **sub,
-            "id": id_,
-            "title": str(sub.get("title") or id_),
-            "question": str(sub.get("question") or ""),
-            "role": str(sub.get("role") or ""),
-            "depends_on": [need for need in dict.fromkeys(map(str, sub.get("depends_on") or ())) if need in tasks],
-        }
-        for id_, sub in reversed(tasks.items())
-    ]
 
 
 def _count_of(n: int, noun: str) -> str:

@@ -116,7 +116,7 @@ class Drawing:
 
 
 def draw(shape: Shape, plan: Sequence[Mapping[str, Any]] = ()) -> Drawing:
-    """Place `shape`, with its team node spread into `plan` (items with id, title, depends_on)."""
+    """Place `shape`, with its team node spread into `plan`, as `sub_tasks` returns it."""
     boxes, arrows, entries = _spread(shape, plan)
     back = arrows_back([*entries, *(box.id for box in boxes)], arrows)
     layers = _layers([box.id for box in boxes], [arrow for arrow in arrows if arrow not in back])
@@ -130,6 +130,23 @@ def draw(shape: Shape, plan: Sequence[Mapping[str, Any]] = ()) -> Drawing:
 def lane_of_task(task_id: str) -> str:
     """Lane of one sub-task of the plan."""
     return f"task:{task_id}"
+
+
+def sub_tasks(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A plan as any graph may report it, with every field there and dependencies only on what it holds."""
+    given = [sub for sub in data.get("tasks") or () if isinstance(sub, Mapping) and "id" in sub]
+    tasks = {str(sub["id"]): sub for sub in reversed(given)}
+    return [
+        {
+            **sub,
+            "id": id_,
+            "title": str(sub.get("title") or id_),
+            "question": str(sub.get("question") or ""),
+            "role": str(sub.get("role") or ""),
+            "depends_on": [need for need in dict.fromkeys(map(str, sub.get("depends_on") or ())) if need in tasks],
+        }
+        for id_, sub in reversed(tasks.items())
+    ]
 
 
 _Arrow = tuple[str, str]
