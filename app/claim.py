@@ -9,8 +9,8 @@ number of turns, because only the newest messages are carried over.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import HumanMessage
@@ -27,7 +27,7 @@ from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
 from app.journal import Recorder
 from app.ledger import RunLedger
 from app.outcome import SUPERSTEPS, answer_in, described, output_of
-from app.postgres import Pool, StaleWriter, checkpointer
+from app.postgres import FencedSaver, Pool, StaleWriter, checkpointer
 from app.projection import RunView
 from app.queue import RunQueue, Stopped
 
@@ -40,6 +40,18 @@ CARRIED_MESSAGES = 20
 ANSWER_NOW = "answer_now"
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """What a claim writes through. Each carries the run's epoch, and is refused once the run is somebody else's."""
+
+    recorder: Callable[[Pool, str, int, int], Recorder] = Recorder
+    checkpointer: Callable[[Pool, str, int], FencedSaver] = checkpointer
+    ledger: Callable[[Pool, str, int, str | None], RunLedger] = RunLedger
+
+
+WRITERS = Writers()
 
 
 class Claim:
@@ -58,13 +70,15 @@ class Claim:
         *,
         model_name: str,
         stopped: Stopped,
+        writers: Writers = WRITERS,
     ) -> None:
-        self._pool, self._queue, self._run, self._activity = pool, queue, run, activity
+        self._pool, self._queue, self._run, self._activity, self._writers = pool, queue, run, activity, writers
         self._view, self._recorder, self._allowed_types = view, recorder, allowed_types
         self._model_name, self._stopped = model_name, stopped
         self.control = RunControl()
         self.allowance = _allowance(run, view)
-        ledger = RunLedger(pool, run["run_id"], run["epoch"], (run["input"].get("fork") or {}).get("run_id"))
+        forked_from = (run["input"].get("fork") or {}).get("run_id")
+        ledger = writers.ledger(pool, run["run_id"], run["epoch"], forked_from)
         self._context = replace(context, allowance=self.allowance, ledger=ledger)
 
     def emit(self, event: RunEvent) -> None:
@@ -106,8 +120,9 @@ class Claim:
     async def _stream(self) -> None:
         assert self._activity is not None
         translator = Translator(self.emit)
-        saver = checkpointer(self._pool, self._run["run_id"], self._run["epoch"]).with_allowlist(self._allowed_types)
-        graph: Any = self._activity.builder.compile(checkpointer=saver, name=self._activity.name)
+        saver = self._writers.checkpointer(self._pool, self._run["run_id"], self._run["epoch"])
+        known = saver.with_allowlist(self._allowed_types)
+        graph: Any = self._activity.builder.compile(checkpointer=known, name=self._activity.name)
         config = {**self._config, "callbacks": [translator], "recursion_limit": SUPERSTEPS}
         stream = graph.astream(
             await self._input(graph),

@@ -9,6 +9,7 @@ job checks who has it, and the truth about a run is its epoch.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,12 +25,28 @@ log = logging.getLogger(__name__)
 
 TASK = "sextant.run"
 QUEUE = "runs"
-HEARTBEAT_S = 2.0
-STALLED_S = 8.0
-POLL_S = 5.0
-GRACE_S = 5.0
-"""Time that runs get to come to a super-step's end when their worker stops; after it they are cut and handed back."""
 RESTART_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How soon a dead worker is noticed, and how long a living one may take. In seconds."""
+
+    lease_s: float = 8.0
+    """A run whose worker was silent for so long is lost, and anybody may claim it."""
+    stalled_s: float = 8.0
+    """The same for the queue: the jobs of a worker that was silent for so long are queued again."""
+    heartbeat_s: float = 2.0
+    sweep_s: float = 2.0
+    """Pause between two looks for what others left behind."""
+    blocked_s: float = 1.0
+    """Pause before a claim is tried again while the lease of another worker is not over."""
+    poll_s: float = 5.0
+    grace_s: float = 5.0
+    """For runs to come to a super-step's end when their worker stops; after it they are cut and handed back."""
+
+
+TIMING = Timing()
 
 Stopped = Callable[[], bool]
 """True when a person asked for the cancellation, False when the worker is going down."""
@@ -56,7 +73,8 @@ class OwnedJobs(JobManager):
 class RunQueue:
     """Defers runs and works on them."""
 
-    def __init__(self, execute: Execute) -> None:
+    def __init__(self, execute: Execute, timing: Timing = TIMING) -> None:
+        self._timing = timing
         self.app = procrastinate.App(connector=PsycopgConnector())
         self.app.job_manager = OwnedJobs(self.app.connector)
         self.ready = False
@@ -90,17 +108,19 @@ class RunQueue:
 
     async def take_back(self) -> int:
         """Queue again what workers held that show no sign of life; how many."""
-        jobs = list(await self.app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=STALLED_S))
+        stalled_s = self._timing.stalled_s
+        jobs = list(await self.app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=stalled_s))
         for job in jobs:
             try:
                 await self.app.job_manager.retry_job(job)
             except procrastinate.exceptions.ConnectorException as error:
                 log.info("job %s was taken back by another worker: %s", job.id, error)
-        await self.app.job_manager.prune_stalled_workers(STALLED_S)
+        await self.app.job_manager.prune_stalled_workers(stalled_s)
         return len(jobs)
 
     async def work(self, concurrency: int) -> None:
-        """Take jobs until cancelled, then give the running ones `GRACE_S`. A worker that lost its database restarts."""
+        """Take jobs until cancelled, then give the running ones `grace_s`. A worker that lost its database restarts."""
+        timing = self._timing
         while True:
             self.ready = True
             try:
@@ -108,11 +128,11 @@ class RunQueue:
                     queues=[QUEUE],
                     concurrency=concurrency,
                     install_signal_handlers=False,
-                    update_heartbeat_interval=HEARTBEAT_S,
-                    stalled_worker_timeout=STALLED_S,
-                    fetch_job_polling_interval=POLL_S,
-                    abort_job_polling_interval=POLL_S,
-                    shutdown_graceful_timeout=GRACE_S,
+                    update_heartbeat_interval=timing.heartbeat_s,
+                    stalled_worker_timeout=timing.stalled_s,
+                    fetch_job_polling_interval=timing.poll_s,
+                    abort_job_polling_interval=timing.poll_s,
+                    shutdown_graceful_timeout=timing.grace_s,
                 )
                 return
             except asyncio.CancelledError:

@@ -17,20 +17,14 @@ from psycopg_pool import PoolTimeout
 from agents.agent import discover_agents
 from agents.context import Context
 from app.activities import Activity
-from app.claim import ANSWER_NOW, Claim
-from app.journal import Journal, Recorder
+from app.claim import ANSWER_NOW, WRITERS, Claim, Writers
+from app.journal import Journal
 from app.postgres import Pool, StaleWriter
 from app.projection import RunView
-from app.queue import HEARTBEAT_S, RunQueue, Stopped
+from app.queue import TIMING, RunQueue, Stopped, Timing
 from app.shapes import Shape
 
 log = logging.getLogger(__name__)
-
-LEASE_S = 8.0
-"""A run whose worker was silent for so long is lost, and anybody may claim it."""
-SWEEP_S = 2.0
-BLOCKED_S = 1.0
-"""Pause before a claim is tried again while the lease of another worker is not over."""
 
 _CLAIM = """
 update runs set status = 'running', epoch = epoch + 1, worker = %(worker)s, losses = losses + (status = 'running')::int,
@@ -61,11 +55,19 @@ class Worker:
     """Carries runs of any graph, as many at once as its queue hands it."""
 
     def __init__(
-        self, pool: Pool, journal: Journal, activities: Mapping[str, Activity], context: Context, *, model_name: str
+        self,
+        pool: Pool,
+        journal: Journal,
+        activities: Mapping[str, Activity],
+        context: Context,
+        *,
+        model_name: str,
+        timing: Timing = TIMING,
+        writers: Writers = WRITERS,
     ) -> None:
         self._pool, self._journal, self._activities, self._context = pool, journal, activities, context
-        self._model_name = model_name
-        self.queue = RunQueue(self.execute)
+        self._model_name, self._timing, self._writers = model_name, timing, writers
+        self.queue = RunQueue(self.execute, timing)
         self.name = f"worker-{uuid4().hex[:8]}"
         self._claims: dict[str, Claim] = {}
         # strict deserialisation knows the types of a graph's own state, not those of the agents inside it
@@ -79,8 +81,8 @@ class Worker:
         """Take runs for as long as the context lasts; at its end, drain and hand back what is not finished."""
         tasks = [
             asyncio.create_task(self.queue.work(concurrency), name="queue"),
-            asyncio.create_task(self._every(HEARTBEAT_S, self._keep_leases), name="leases"),
-            asyncio.create_task(self._every(SWEEP_S, self._sweep), name="sweep"),
+            asyncio.create_task(self._every(self._timing.heartbeat_s, self._keep_leases), name="leases"),
+            asyncio.create_task(self._every(self._timing.sweep_s, self._sweep), name="sweep"),
             asyncio.create_task(self._every(0, self._obey), name="commands"),
         ]
         try:
@@ -104,7 +106,7 @@ class Worker:
     async def _keep_leases(self) -> None:
         if self._claims:
             async with self._pool.connection() as connection:
-                await connection.execute(_KEEP, (LEASE_S, self.name, list(self._claims)))
+                await connection.execute(_KEEP, (self._timing.lease_s, self.name, list(self._claims)))
 
     async def _obey(self) -> None:
         """Do what people wish of runs at work here, as soon as they say it."""
@@ -134,10 +136,10 @@ class Worker:
         try:
             for event in await self._journal.read(run_id):
                 view.apply(event)
-            async with Recorder(self._pool, run_id, run["epoch"], view.seq) as recorder:
+            async with self._writers.recorder(self._pool, run_id, run["epoch"], view.seq) as recorder:
                 claim = Claim(
                     self._pool, self.queue, run, activity, view, recorder, self._context, self._agent_outputs,
-                    model_name=self._model_name, stopped=stopped,
+                    model_name=self._model_name, stopped=stopped, writers=self._writers,
                 )  # fmt: skip
                 self._claims[run_id] = claim
                 await claim.carry()
@@ -149,11 +151,11 @@ class Worker:
     async def _claim(self, run_id: str) -> Row | None:
         """Take the run: from here on only this claim's writes count. None when there is nothing to take."""
         async with self._pool.connection() as connection, connection.transaction():
-            values = {"worker": self.name, "lease_s": LEASE_S, "run_id": run_id}
+            values = {"worker": self.name, "lease_s": self._timing.lease_s, "run_id": run_id}
             if claimed := await (await connection.execute(_CLAIM, values)).fetchone():
                 return claimed
             state = "select status from runs where run_id = %s and status = 'running' for update"
             if await (await connection.execute(state, (run_id,))).fetchone():
                 # its lease is not over: the worker that has it is alive, or will be found dead in a moment
-                await self.queue.defer(connection, run_id, after_s=BLOCKED_S)
+                await self.queue.defer(connection, run_id, after_s=self._timing.blocked_s)
         return None
