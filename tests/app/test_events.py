@@ -159,18 +159,10 @@ async def test_an_agent_that_calls_two_tools_at_once(scripted: Callable[..., Any
 
     ran = await run(chat.build().compile(), crew(model, [PASSAGE]))
 
-    assert ran.types("llm.token") == [
-        "node.started",
-        "llm.started",
-        "llm.finished",
-        "tool.started",
-        "tool.started",
-        "tool.finished",
-        "tool.finished",
-        "llm.started",
-        "llm.finished",
-        "node.finished",
-    ]
+    types = ran.types("llm.token")
+    assert types[:3] == ["node.started", "llm.started", "llm.finished"]
+    assert sorted(types[3:7]) == ["tool.finished"] * 2 + ["tool.started"] * 2
+    assert types[7:] == ["llm.started", "llm.finished", "node.finished"]
     node = ran.events[0]
     assert node.span_id.startswith("answer:")
     assert (node.parent_id, node.data) == (ROOT, {"name": "answer"})
@@ -179,6 +171,24 @@ async def test_an_agent_that_calls_two_tools_at_once(scripted: Callable[..., Any
     assert ran.events[-1].data == {"state": "done", "reason": ""}
     assert all(start["speaks"] for start in ran.of("llm.started"))
     assert [event.at for event in ran.events] == sorted(event.at for event in ran.events)
+
+
+async def test_tools_of_one_turn_run_side_by_side(scripted: Callable[..., Any]) -> None:
+    both = asyncio.Barrier(2)
+
+    @tool
+    async def meet(name: str) -> str:
+        """Meet."""
+        await both.wait()
+        return f"met {name}"
+
+    agent = create_agent(scripted([calls(("meet", {"name": "a"}), ("meet", {"name": "b"})), says("ok")]), [meet])
+
+    ran = await run(agent, None)
+
+    types = [type_ for type_ in ran.types() if type_.startswith("tool")]
+    assert types == ["tool.started", "tool.started", "tool.finished", "tool.finished"]
+    assert sorted(end["text"] for end in ran.of("tool.finished")) == ["met a", "met b"]
 
 
 async def test_tokens_joined_are_the_text_byte_for_byte(scripted: Callable[..., Any]) -> None:
