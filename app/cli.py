@@ -1,4 +1,4 @@
-"""The command line: `sextant up`, `chat`, `batch`, `ingest`, `documents`, `worker`, `doctor`.
+"""The command line: `sextant up`, `chat`, `batch`, `ingest`, `documents`, `worker`, `key`, `doctor`.
 
 Every command ends in an exit code that a script can use: 0 done, 1 something failed, 2 wrong usage, 130 stopped by
 Ctrl-C. An error is one sentence and the next move; `--debug` shows where it came from. What is heavy is imported by the
@@ -21,6 +21,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+key = typer.Typer(help="Who may use the server: add, list, revoke keys.", no_args_is_help=True, rich_markup_mode=None)
+cli.add_typer(key, name="key")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and more of the log.")]
 Graph = Annotated[str, typer.Option("--graph", "-g", help="Which graph answers: chat, research, or one of your own.")]
@@ -113,6 +116,36 @@ def doctor(debug: Debug = False) -> None:
     from app.commands import doctor
 
     doctor.doctor(debug=debug)
+
+
+@key.command("add")
+def add_key(
+    owner: Annotated[str, typer.Argument(help="Whose key it is; conversations from before the first key are local's.")],
+    label: Annotated[str, typer.Option(help="Where it is used.")] = "",
+    debug: Debug = False,
+) -> None:
+    """Make a key and print it, this once. From the first one on, every request needs one."""
+    from app.commands import keys
+
+    keys.add(owner, label, debug=debug)
+
+
+@key.command("list")
+def list_keys(debug: Debug = False) -> None:
+    """List keys: whose, since when, last used when."""
+    from app.commands import keys
+
+    keys.show(debug=debug)
+
+
+@key.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="Its id, as `sextant key list` shows it.")], debug: Debug = False
+) -> None:
+    """End a key at once."""
+    from app.commands import keys
+
+    keys.revoke(key_id, debug=debug)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Ours, because a stock server waits for open event streams before it stops, and t
 the signal first ends the streams (each says `bye`, the page reconnects later), then everything else.
 """
 
+import asyncio
 import logging
 import socket
 import sys
@@ -17,11 +18,14 @@ from typing import Any
 import streamlit as st
 import streamlit.config as streamlit_config
 import uvicorn
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 import ui
+from app.auth import Keys, is_loopback
 from app.compose import App, compose
+from app.postgres import database, migrate, open_pool
 from app.server import api
 from app.settings import Settings
 
@@ -30,11 +34,10 @@ log = logging.getLogger(__name__)
 PORTS_TRIED = 20
 SWITCH_INTERVAL_S = 0.0005
 """Python lets a busy thread run 5 ms at a time; page scripts would make streams stutter (p50 161 ms against 26)."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class PublicBindRefused(RuntimeError):
-    """Listening to strangers needs authentication."""
+    """Listening to strangers needs a key that somebody can show."""
 
 
 class Server(uvicorn.Server):
@@ -65,12 +68,9 @@ class Holder:
 
 
 def serve(settings: Settings, *, browser: bool = False) -> int:
-    """Serve until a signal; the exit code. Raises PublicBindRefused for an address that strangers can reach."""
-    if settings.host not in LOOPBACK:
-        raise PublicBindRefused(
-            f"host: {settings.host} can be reached by strangers and there is no authentication yet; "
-            "use 127.0.0.1 and put a proxy with a login in front"
-        )
+    """Serve until a signal; the exit code. Raises PublicBindRefused when strangers could come in without a key."""
+    if not is_loopback(settings.host):
+        asyncio.run(require_key(settings))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     listener = _listener(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -87,7 +87,7 @@ def serve(settings: Settings, *, browser: bool = False) -> int:
         holder.app = None
 
     config = uvicorn.Config(
-        _asgi(holder, lifespan, port),
+        _asgi(holder, settings, lifespan, port),
         ws="websockets-sansio",
         log_level="warning",
         timeout_graceful_shutdown=10,
@@ -98,10 +98,27 @@ def serve(settings: Settings, *, browser: bool = False) -> int:
     return 0 if server.started else 1
 
 
-def _asgi(holder: Holder, lifespan: Any, port: int) -> Any:
+def _asgi(holder: Holder, settings: Settings, lifespan: Any, port: int) -> Any:
     streamlit_config.set_option("server.port", port)
     page = Path(ui.__file__).with_name("main.py")
-    return st.App(str(page), lifespan=lifespan, routes=[Mount("/api", app=api(holder.get))])
+    return st.App(str(page), lifespan=lifespan, routes=[Mount("/api", app=_api(holder, settings))])
+
+
+def _api(holder: Holder, settings: Settings) -> FastAPI:
+    return api(holder.get, allowed_origins=settings.allowed_origins)
+
+
+async def require_key(settings: Settings) -> None:
+    """Raise PublicBindRefused unless somebody has a key. Asked before anything listens."""
+    url = settings.database_url.get_secret_value() if settings.database_url else None
+    async with database(url, settings.home) as conninfo, await open_pool(conninfo, max_size=2) as pool:
+        await migrate(pool)
+        if await Keys(pool).usable():
+            return
+    raise PublicBindRefused(
+        f"host: {settings.host} can be reached by strangers and there is no key yet.\n"
+        "Make one with `sextant key add NAME`, or listen on 127.0.0.1."
+    )
 
 
 def api_only(settings: Settings) -> Starlette:
@@ -110,10 +127,12 @@ def api_only(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
+        if not is_loopback(settings.host):
+            await require_key(settings)
         async with compose(settings) as holder.app:
             yield
 
-    return Starlette(routes=[Mount("/api", app=api(holder.get))], lifespan=lifespan)
+    return Starlette(routes=[Mount("/api", app=_api(holder, settings))], lifespan=lifespan)
 
 
 def _listener(host: str, port: int) -> socket.socket:

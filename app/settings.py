@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     """A Postgres 14+ to use. Unset: the embedded server under `home`."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Anything but loopback needs authentication, which is refused until it exists."""
+    """Address to listen on. Any but loopback needs a key for every request: `sextant key add NAME` first."""
 
     port: int = Field(default=8501, ge=0, le=65535)
     """Port of the chat and the API; the next free one is taken, and printed, when it is in use."""
@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     max_upload_mb: int = Field(default=100, ge=1)
     """Largest single uploaded file, in MB."""
 
+    max_streams: int = Field(default=512, ge=1)
+    """Event streams that one owner may hold open in one process."""
+
+    cors_origins: str = ""
+    """Other sites whose pages may call the API, separated by commas: `http://localhost:3000` for agent-chat-ui."""
+
     @field_validator("model_url", "small_url", "embed_url", "rerank_url")
     @classmethod
     def _http_only(cls, value: str | None) -> str | None:
@@ -96,6 +102,11 @@ class Settings(BaseSettings):
                 f"{value!r} is not an http(s) URL; give the base URL, for example http://127.0.0.1:8000/v1"
             )
         return value.rstrip("/")
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """`cors_origins`, one by one."""
+        return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
 
     @property
     def demo(self) -> bool:

@@ -1,0 +1,83 @@
+"""What goes out beside JSON: the one shape of an error, and event streams, of which nobody may hold too many."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import orjson
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+RETRY_MS = 500
+STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+STILL_HERE = b": still here\n\n"
+"""A comment that tells a client, and whatever is between, that the connection lives."""
+
+
+def error_response(status: int, code: str, message: str, **more: Any) -> JSONResponse:
+    """The one shape of an error."""
+    return JSONResponse({"error": {"code": code, "message": message, **more}}, status)
+
+
+def sse(event: str, data: Any, id_: int | str | None = None) -> bytes:
+    """One server-sent event."""
+    head = f"id: {id_}\n" if id_ is not None else ""
+    return f"{head}event: {event}\nretry: {RETRY_MS}\ndata: ".encode() + orjson.dumps(data) + b"\n\n"
+
+
+class Streams:
+    """Counts the open streams of each owner in this process; one too many is answered with 429."""
+
+    def __init__(self, limit: Callable[[], int]) -> None:
+        self._limit = limit
+        self._open: Counter[str] = Counter()
+
+    def of(self, owner: str) -> int:
+        """How many are open."""
+        return self._open[owner]
+
+    def response(
+        self, owner: str, body: AsyncIterator[bytes], *, media_type: str = "text/event-stream", **headers: str
+    ) -> "CountedStream":
+        """`body` as a response that counts for `owner` from its first to its last byte."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return CountedStream(self, owner, body, media_type=media_type, headers={**STREAM_HEADERS, **named})
+
+    def take(self, owner: str) -> bool:
+        """One more, unless the limit is reached."""
+        if self._open[owner] >= self._limit():
+            return False
+        self._open[owner] += 1
+        return True
+
+    def give_back(self, owner: str) -> None:
+        """One less."""
+        self._open[owner] -= 1
+        if not self._open[owner]:
+            del self._open[owner]
+
+    def refusal(self, owner: str) -> JSONResponse:
+        """What the one too many is told."""
+        return error_response(
+            429, "streams_too_many", f"streams: {self._open[owner]:,} of at most {self._limit():,} are open",
+            limit=self._limit(), actual=self._open[owner],
+            fix="close some, or raise SEXTANT_MAX_STREAMS",
+        )  # fmt: skip
+
+
+class CountedStream(StreamingResponse):
+    """A stream that is counted while it is being sent, so that one whose client never came costs nothing."""
+
+    def __init__(self, streams: Streams, owner: str, body: AsyncIterator[bytes], **more: Any) -> None:
+        super().__init__(body, **more)
+        self._streams, self._owner = streams, owner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, or the refusal."""
+        if not self._streams.take(self._owner):
+            await self._streams.refusal(self._owner)(scope, receive, send)
+            return
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.give_back(self._owner)
