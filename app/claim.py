@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from langchain_core.messages import HumanMessage
@@ -76,7 +76,7 @@ class Claim:
         self._view, self._recorder, self._allowed_types = view, recorder, allowed_types
         self._model_name, self._stopped = model_name, stopped
         self.control = RunControl()
-        self.allowance = _allowance(run, view)
+        self.allowance = _allowance(context.allowance.budget, run, view)
         forked_from = (run["input"].get("fork") or {}).get("run_id")
         ledger = writers.ledger(pool, run["run_id"], run["epoch"], forked_from)
         self._context = replace(context, allowance=self.allowance, ledger=ledger)
@@ -89,7 +89,8 @@ class Claim:
     async def carry(self) -> None:
         """Run the graph to whatever end it comes to. Raises StaleWriter when another worker has the run."""
         run = self._run
-        self.emit(_root("run.started", graph=run["graph"], question=run["input"]["question"], model=self._model_name))
+        started = {"graph": run["graph"], "question": run["input"]["question"], "model": self._model_name}
+        self.emit(_root("run.started", **started, budget=asdict(self.allowance.budget)))
         try:
             self._refuse_hopeless()
             await self._stream()
@@ -275,9 +276,9 @@ class Claim:
                 await self._queue.defer(connection, self._run["run_id"])
 
 
-def _allowance(run: Row, view: RunView) -> Allowance:
-    """The run's budget, with what earlier claims have spent."""
-    budget = Budget(**(run["input"].get("budget") or {}))
+def _allowance(usual: Budget, run: Row, view: RunView) -> Allowance:
+    """The run's budget, the usual one where it names none, with what earlier claims have spent."""
+    budget = replace(usual, **(run["input"].get("budget") or {}))
     meters = view.meters
     allowance = Allowance(
         budget,

@@ -11,6 +11,7 @@ from typing import Any
 from langgraph.checkpoint.serde import _msgpack
 
 from agents.agent import assemble, discover_agents
+from agents.allowance import Allowance, Budget
 from agents.context import Context, Limits
 from app.activities import Activity, discover_activities
 from app.demo_process import demo_model
@@ -69,8 +70,9 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         corpus = await stack.enter_async_context(await Corpus.open(settings.home / "index", vectors))
         journal = await stack.enter_async_context(Journal(pool, conninfo).listening())
         activities = discover_activities()
-        limits = Limits(settings.max_steps, settings.max_parallel, subtask_timeout_s=settings.subtask_timeout_s)
-        context = Context(models, assemble(discover_agents(), models, limits), corpus, limits)
+        limits = limits_of(settings)
+        allowance = Allowance(budget_of(settings))
+        context = Context(models, assemble(discover_agents(), models, limits), corpus, limits, allowance)
         worker = Worker(pool, journal, activities, context, model_name=settings.model)
         await worker.queue.open(pool)
         runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
@@ -155,6 +157,21 @@ def deadlines(settings: Settings) -> Deadlines:
         settings.between_tokens_timeout_s,
         settings.model_timeout_s,
     )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Bounds of every run."""
+    return Limits(
+        settings.max_steps,
+        settings.max_parallel,
+        subtask_timeout_s=settings.subtask_timeout_s,
+        subtask_tokens=settings.subtask_tokens,
+    )
+
+
+def budget_of(settings: Settings) -> Budget:
+    """What a run may spend that names no budget of its own."""
+    return Budget(settings.budget_steps, settings.budget_tokens, settings.budget_usd, settings.budget_seconds)
 
 
 async def embedder(settings: Settings) -> Embedder | None:

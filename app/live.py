@@ -128,6 +128,7 @@ class LiveView:
             "missing": view.missing,
             "error": view.error,
             "requests": list(view.requests.values()),
+            "budget": view.budget,
             "budget_reached": view.budget_reached,
         }
 

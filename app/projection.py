@@ -73,6 +73,8 @@ class RunView:
         self._cited: dict[str, None] = {}
         self.requests: dict[str, dict[str, Any]] = {}
         """Questions to a person, by interrupt id."""
+        self.budget: dict[str, Any] = {}
+        """Limits by unit: steps, tokens, usd, seconds; None is no limit."""
         self.budget_reached: dict[str, Any] | None = None
         self._latest = 0.0
         self._worked_s = 0.0
@@ -95,7 +97,7 @@ class RunView:
         self._suspend(self._latest)
         self.status, self.question = "running", str(event.data.get("question", ""))
         self.ended, self.error, self.final, self.missing = None, None, False, []
-        self.budget_reached = None
+        self.budget_reached, self.budget = None, dict(event.data.get("budget") or {})
         self._stint_at = at
 
     def _run_handed_back(self, event: RunEvent, at: float) -> None:

@@ -77,6 +77,15 @@ class Settings(BaseSettings):
     subtask_timeout_s: float = Field(default=120, gt=0)
     """Deadline of one sub-agent, after which its part is reported as timed out."""
 
+    subtask_tokens: int | None = Field(default=None, ge=100)
+    """Tokens that one agent may use for one question; at 80 % it is made to answer. Unset: no limit of its own."""
+
+    budget_steps: int | None = Field(default=200, ge=1)
+    budget_tokens: int | None = Field(default=None, ge=1)
+    budget_usd: float | None = Field(default=None, gt=0)
+    budget_seconds: float | None = Field(default=None, gt=0)
+    """What one run may spend when it names no budget: model calls, tokens, money, time at work. At 80 % it concludes."""
+
     worker_concurrency: int = Field(default=16, ge=1, le=1000)
     """Runs that one process works on at once."""
 

@@ -37,8 +37,10 @@ class Running:
 
     def _ready(self) -> str:
         assert self.process.stdout is not None
+        self.greeting = ""
         for line in self.process.stdout:
-            if found := re.search(r"ready: (http://\S+)", line):
+            self.greeting += line
+            if "Ctrl-C" in line and (found := re.search(r"ready: (http://\S+)", self.greeting)):
                 return found[1]
         raise AssertionError(f"up ended with {self.process.wait()}: {(self.home / 'up.log').read_text()[-2000:]}")
 

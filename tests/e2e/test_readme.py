@@ -1,0 +1,115 @@
+"""The README is true: every fenced block of it is run, or held against what it describes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from scripted import ScriptedModel, says
+
+from agents.context import Context
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = [(kind, body) for kind, body in re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)]
+COMMAND_S = 120
+
+pytestmark = pytest.mark.slow
+
+
+def blocks(kind: str, containing: str = "") -> list[str]:
+    return [body for found, body in BLOCKS if found == kind and containing in body]
+
+
+def shell(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a block as a person pastes it: one shell, ending at the first line that fails."""
+    inherited = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_S * len(script.splitlines()),
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder that looks like a checkout with its environment, in which commands may write."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "retrieval").symlink_to(ROOT / "retrieval")
+    return tmp_path
+
+
+def test_every_kind_of_block_has_a_test() -> None:
+    assert {kind for kind, _ in BLOCKS} == {"console", "text", "ini", "bash", "python"}
+
+
+def test_the_terminal_commands_run(checkout: Path) -> None:
+    [script] = blocks("bash", "sextant chat")
+    done = shell(script, checkout)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert len((checkout / "answers.jsonl").read_text().splitlines()) == 2
+    assert "391" in (checkout / "answers.jsonl").read_text()  # 17 * 23
+
+
+def test_the_http_commands_run(checkout: Path, sextant: Any) -> None:
+    [script] = blocks("bash", "curl")
+    done = shell(script, checkout, URL=sextant.url)
+    assert done.returncode == 0, done.stderr
+    assert '"question":"What is 2 + 2?"' in done.stdout.replace('": "', '":"')
+    assert '"error":{' not in done.stdout
+
+
+def test_the_make_targets_exist() -> None:
+    targets = re.findall(r"^make (\w+)$", "\n".join([*blocks("bash", "make"), *blocks("console", "make")]), re.MULTILINE)
+    assert {"up", "test", "lint", "bench"} <= set(targets)
+    for target in targets:  # what they do takes minutes, or is what is running now: their recipes are expanded only
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+async def test_the_graph_that_is_added_runs() -> None:
+    [source] = blocks("python")
+    module = ModuleType("oneliner")
+    exec(compile(source, "README.md", "exec"), module.__dict__)
+    model = ScriptedModel([says("Forty-two.")])
+    graph = module.build().compile()
+    context = Context({"small": model}, {}, None)  # type: ignore[arg-type]
+    result = await graph.ainvoke({"messages": [("user", "What is it?")]}, context=context)
+    assert result["messages"][-1].text == "Forty-two."
+    assert module.__doc__ == "Answer in one sentence."
+    model.check_used_up()
+
+
+def test_the_settings_that_are_named_exist() -> None:
+    named = re.findall(r"SEXTANT_([A-Z_]+)", "\n".join(blocks("ini")) + (ROOT / ".env.example").read_text())
+    assert named
+    assert {name.lower() for name in named} <= set(Settings.model_fields)
+
+
+def test_the_map_names_folders_that_exist() -> None:
+    [tree] = blocks("text", "graphs/")
+    folders = re.findall(r"^(\w+)/ ", tree, re.MULTILINE)
+    assert {"app", "graphs", "agents", "retrieval", "ui", "tests"} <= set(folders)
+    assert all((ROOT / folder).is_dir() for folder in folders)
+
+
+def test_links_into_the_repository_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_up_says_what_the_readme_says(sextant: Any) -> None:
+    [shown] = blocks("text", "Sextant is ready")
+    assert "http://127.0.0.1:8501" in shown
+    for line in ("Sextant is ready: ", "demo model (no key, no GPU, no network)", "Ctrl-C stops it."):
+        assert line in shown
+        assert line in sextant.greeting
