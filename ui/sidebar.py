@@ -22,8 +22,8 @@ def draw(pages: dict[str, Any], info: Json | None, threads: list[Json]) -> None:
     with st.sidebar:
         if st.button("New chat", icon=":material/add:", key="new_chat", shortcut="Alt+N", width="stretch"):
             _open(None, pages["chat"])
-        live = any(thread["status"] in UNFINISHED for thread in threads)
-        # a run that ends in another chat changes its mark here; with nothing running there is nothing to ask for
+        # the chat on the page tells its own end; only runs of other chats have to be asked for
+        live = any(it["status"] in UNFINISHED and it["thread_id"] != session.thread() for it in threads)
         st.fragment(_thread_list, run_every=_REFRESH_S if live else None)(None if live else threads, pages["chat"])
         with st.container(key="pages"):
             st.page_link(pages["chat"], label="Chat", icon=":material/chat_bubble_outline:")

@@ -80,7 +80,7 @@ def _header(info: Json, row: Json | None) -> None:
         if row:
             _title_menu(row)
         else:
-            st.html("<p class='sx-title'>New chat</p>", width="stretch")
+            st.html(f"<p class='sx-title'>{'Chat' if session.thread() else 'New chat'}</p>", width="stretch")
         if graphs:
             _graph_menu(graphs)
         model = "demo" if info["demo"] else str(info["models"].get("large", ""))

@@ -101,6 +101,16 @@ class Feed {
     this.timer = setTimeout(() => this.open(), delayMs);
   }
 
+  /** A browser gives one address six connections; a page that nobody sees should not hold one for long. */
+  pause() {
+    clearTimeout(this.timer);
+    this.source.close();
+  }
+
+  resume() {
+    if (!this.closed && this.source.readyState === EventSource.CLOSED) this.open();
+  }
+
   close() {
     this.closed = true;
     clearTimeout(this.timer);

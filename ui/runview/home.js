@@ -20,7 +20,8 @@ class Home {
     show(this.banner, info.demo);
     const documents = info.index.documents;
     const what = documents ? `It searches and cites ${plural(documents, "document")} for real.` : "It searches what you upload for real.";
-    setText(this.words, `${what} Its words are put together by rules, not written by a language model.`);
+    setText(this.words, `${what} Its words are put together by rules, not written by a language model. `);
+    this.words.append("To connect one, set ", el("code", {}, "SEXTANT_MODEL_URL"), " and start again.");
     for (const card of this.cards.children) card.disabled = false;
   }
 

@@ -1,7 +1,8 @@
 // The popover of a citation: hangs below its chip, closes by Esc, by a click outside, or by its own button.
 
 class Popover {
-  constructor(host, api, onClose) {
+  /** Touching `beside`, the panel that lists the same sources, does not close it. */
+  constructor(host, api, beside, onClose) {
     Object.assign(this, { host, api, onClose });
     this.n = el("span", { class: "chip solid" });
     this.name = el("b");
@@ -11,7 +12,7 @@ class Popover {
     this.root = el("div", { class: "popover", role: "dialog", "aria-label": "Source", hidden: true, tabindex: "-1" },
       el("header", {}, this.n, this.name, this.where, close), this.body);
     this.outside = (event) => {
-      if (!event.composedPath().some((node) => node === this.root || node === this.chip)) this.close(false);
+      if (!event.composedPath().some((node) => [this.root, this.chip, beside].includes(node))) this.close(false);
     };
     this.root.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.close(true);

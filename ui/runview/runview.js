@@ -7,13 +7,15 @@ const NARROW = matchMedia("(max-width: 699px)");
 const PANEL_CHOICE = "sextant.panel";
 const AT_FOOT_PX = 60;
 const ANNOUNCE_EVERY_MS = 5000;
+const UNSEEN_MS = 30_000;
 const mounted = new WeakMap();
 
 async function fetchJson(url, options) {
   const response = await fetch(url, { headers: { Accept: "application/json" }, ...options });
   const body = response.status === 204 ? null : await response.json().catch(() => null);
-  if (!response.ok) throw new Error((body && body.error && body.error.message) || `The server answered ${response.status}.`);
-  return body;
+  if (response.ok) return body;
+  const words = (body && body.error && body.error.message) || `The server answered ${response.status}.`;
+  throw Object.assign(new Error(words), { status: response.status });
 }
 
 class Conversation {
@@ -39,6 +41,7 @@ class Conversation {
     const { signal } = this.abort;
     this.scroller.addEventListener("scroll", () => this.onScroll(), { signal, passive: true });
     document.addEventListener("keydown", (event) => this.onKey(event), { signal });
+    document.addEventListener("visibilitychange", () => this.onSeen(), { signal });
     for (const query of [WIDE, NARROW]) query.addEventListener("change", () => this.redraw(), { signal });
     this.grown = new ResizeObserver(() => this.follow && this.thread && this.toFoot(false));
     this.grown.observe(this.list);
@@ -63,7 +66,7 @@ class Conversation {
     if (this.panel) this.panel.root.remove();
     if (this.popover) this.popover.root.remove();
     this.panel = new Panel(this.api, { onStop: () => this.stop(this.shown), onClose: () => this.setPanel(false, true) });
-    this.popover = new Popover(this.list, this.api, () => this.panel.sources.light(null));
+    this.popover = new Popover(this.list, this.api, this.panel.root, () => this.panel.sources.light(null));
     this.root.append(this.panel.root);
   }
 
@@ -98,7 +101,8 @@ class Conversation {
       this.watchNext();
     } catch (error) {
       if (thread !== this.thread) return;
-      setText(this.problem, `This chat could not be loaded. ${error.message} Reload the page to try again.`);
+      const next = error.status === 404 ? "It may have been deleted; start a new one." : "Reload the page to try again.";
+      setText(this.problem, `This chat could not be loaded. ${error.message} ${next}`);
       show(this.problem, true);
     }
   }
@@ -225,6 +229,12 @@ class Conversation {
     }
   }
 
+  onSeen() {
+    clearTimeout(this.unseen);
+    if (!document.hidden && this.feed) this.feed.resume();
+    if (document.hidden) this.unseen = setTimeout(() => this.feed && this.feed.pause(), UNSEEN_MS);
+  }
+
   // ---- the panel
 
   showTurn(turn) {
@@ -288,7 +298,10 @@ class Conversation {
   }
 
   onKey(event) {
-    if (event.key === "Escape" && document.documentElement.dataset.sxPanel === "sheet") this.setPanel(false, true);
+    if (event.key === "Escape") {
+      if (this.popover.chip) this.popover.close(true);
+      else if (document.documentElement.dataset.sxPanel === "sheet") this.setPanel(false, true);
+    }
     if (!event.altKey || event.ctrlKey || event.metaKey) return;
     const act = { KeyS: () => this.stop(this.watched), KeyG: () => this.setPanel(!this.wantsPanel(), true) }[event.code];
     if (!act) return;
@@ -301,6 +314,7 @@ class Conversation {
     this.toSay = `${view.status_line.lead} ${view.status_line.rest}`;
     const waitMs = this.saidAt + ANNOUNCE_EVERY_MS - performance.now();
     clearTimeout(this.saying);
+    clearTimeout(this.unseen);
     this.saying = setTimeout(() => {
       this.saidAt = performance.now();
       setText(this.spoken, this.toSay);
@@ -313,6 +327,7 @@ class Conversation {
     this.grown.disconnect();
     clearInterval(this.timer);
     clearTimeout(this.saying);
+    clearTimeout(this.unseen);
     delete document.documentElement.dataset.sxPanel;
   }
 }
