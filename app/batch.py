@@ -191,7 +191,7 @@ class Batch:
         if row.problem:
             asked = self._limit is None or row.number <= self._limit
             return {**row.head(), "error": row.problem, **row.tail()} if asked else None
-        if run is None or run["status"] not in ENDED:
+        if run is None or run["status"] not in ENDED or (self.stopping and run["status"] == "cancelled"):
             return None
         return {**row.head(), "question": row.question, **result_of(run), **row.tail()}
 

@@ -8,8 +8,8 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,10 +47,10 @@ class Finding:
     fix: str = ""
 
 
-Check = Callable[[Settings], AsyncIterator[Finding]]
+Check = Callable[[Settings], AsyncGenerator[Finding, None]]
 
 
-async def examine(settings: Settings) -> AsyncIterator[Finding]:
+async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Every finding, as soon as it is there."""
     checks: Sequence[tuple[str, Check]] = (
         ("settings", _settings), ("disk", _disk), ("Postgres", _postgres), ("model", _model), ("embedder", _embedder),
@@ -58,8 +58,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     )  # fmt: skip
     for part, check in checks:
         try:
-            async with asyncio.timeout(CHECK_TIMEOUT_S):
-                async for finding in check(settings):
+            async with asyncio.timeout(CHECK_TIMEOUT_S), aclosing(check(settings)) as findings:
+                async for finding in findings:
                     yield finding
         except TimeoutError:
             yield Finding(part, "fail", f"no result within {CHECK_TIMEOUT_S:.0f} s", "Look for what it waits for.")
@@ -71,13 +71,13 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
 # -- this machine ----------------------------------------------------------------------------------------------------
 
 
-async def _settings(settings: Settings) -> AsyncIterator[Finding]:
+async def _settings(settings: Settings) -> AsyncGenerator[Finding, None]:
     model = "the demo model" if settings.demo else f"{settings.model} at {settings.model_url}"
     changed = ", ".join(sorted(settings.model_fields_set)) or "nothing"
     yield Finding("settings", "ok", f"{model}; changed: {changed}")
 
 
-async def _disk(settings: Settings) -> AsyncIterator[Finding]:
+async def _disk(settings: Settings) -> AsyncGenerator[Finding, None]:
     home = settings.home.resolve()
     took_ms = await asyncio.to_thread(_written_ms, home)
     free = shutil.disk_usage(home).free
@@ -105,7 +105,7 @@ def _written_ms(home: Path) -> float:
 # -- Postgres --------------------------------------------------------------------------------------------------------
 
 
-async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
+async def _postgres(settings: Settings) -> AsyncGenerator[Finding, None]:
     url = settings.database_url.get_secret_value() if settings.database_url else None
     async with AsyncExitStack() as stack:
         began = time.perf_counter()
@@ -171,7 +171,7 @@ def _size(size_bytes: int) -> str:
 # -- model -----------------------------------------------------------------------------------------------------------
 
 
-async def _model(settings: Settings) -> AsyncIterator[Finding]:
+async def _model(settings: Settings) -> AsyncGenerator[Finding, None]:
     async with AsyncExitStack() as stack:
         url = settings.model_url
         if url is None:
@@ -208,7 +208,7 @@ def _probed(probe: Probe) -> list[Finding]:
 # -- corpus ----------------------------------------------------------------------------------------------------------
 
 
-async def _embedder(settings: Settings) -> AsyncIterator[Finding]:
+async def _embedder(settings: Settings) -> AsyncGenerator[Finding, None]:
     made = await embedder(settings)
     if made is None:
         fix = "Restore the folder retrieval/minilm from the release; until then search goes by words alone."
@@ -220,7 +220,7 @@ async def _embedder(settings: Settings) -> AsyncIterator[Finding]:
     yield Finding("embedder", "ok", f"{made.name}: {len(vectors[0])} dimensions, a question in {took_ms:.0f} ms")
 
 
-async def _index(settings: Settings) -> AsyncIterator[Finding]:
+async def _index(settings: Settings) -> AsyncGenerator[Finding, None]:
     async with await Corpus.open(settings.home / "index", await embedder(settings)) as corpus:
         stats = corpus.stats()
         if not stats.chunks:
@@ -242,11 +242,11 @@ async def _index(settings: Settings) -> AsyncIterator[Finding]:
 # -- what runs -------------------------------------------------------------------------------------------------------
 
 
-async def _graphs(settings: Settings) -> AsyncIterator[Finding]:
+async def _graphs(settings: Settings) -> AsyncGenerator[Finding, None]:
     yield Finding("graphs", "ok", ", ".join(discover_activities()))
 
 
-async def _sandbox(settings: Settings) -> AsyncIterator[Finding]:
+async def _sandbox(settings: Settings) -> AsyncGenerator[Finding, None]:
     """In its own process, killed from outside: an endless loop must end and a file must stay closed."""
     began = time.perf_counter()
     problem = await asyncio.to_thread(_tried_to_break_out)

@@ -198,9 +198,11 @@ class _Stderr(logging.Handler):
         self._debug = debug
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
-        if self._debug and record.exc_info:
-            traceback.print_exception(record.exc_info[1], file=sys.stderr)
+        error = record.exc_info[1] if record.exc_info else None
+        why = f" ({type(error).__name__}: {error})" if error and str(error) not in record.getMessage() else ""
+        print(f"{record.levelname.lower()}: {record.getMessage()}{why}", file=sys.stderr)
+        if self._debug and error:
+            traceback.print_exception(error, file=sys.stderr)
 
 
 def _log_to_stderr(*, debug: bool) -> None:

@@ -2,12 +2,18 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
 
+from rich.table import Table
 from rich.text import Text
 
 from app.commands.start import working
 from app.launch import Signals, launch, load_settings
 from app.terminal_blocks import console, safe
+
+if TYPE_CHECKING:
+    from app.doctor import Finding
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 PART_COLUMNS = 12
@@ -21,15 +27,30 @@ def doctor(*, debug: bool) -> None:
         with working("Looking"):
             from app.doctor import examine
         out, marks = console(sys.stdout), []
-        async for finding in examine(settings):
-            marks.append(finding.mark)
-            mark = Text(f"{finding.mark:<5}", STYLES[finding.mark])
-            out.print(Text.assemble(mark, f"{finding.part:<{PART_COLUMNS}} ", safe(finding.found)), soft_wrap=True)
-            if finding.fix:
-                out.print(Text(" " * (PART_COLUMNS + 6) + safe(finding.fix), "bold"), soft_wrap=True)
+        async with aclosing(examine(settings)) as findings:
+            async for finding in findings:
+                marks.append(finding.mark)
+                out.print(_row(finding) if out.is_terminal else _line(finding), soft_wrap=not out.is_terminal)
         return _concluded(marks)
 
     launch(command, debug=debug)
+
+
+def _line(finding: "Finding") -> str:
+    fix = f"\n{'':<{PART_COLUMNS + 6}}{finding.fix}" if finding.fix else ""
+    return str(safe(f"{finding.mark:<4} {finding.part:<{PART_COLUMNS}} {finding.found}{fix}"))
+
+
+def _row(finding: "Finding") -> Table:
+    """The same for a terminal: long lines hang under their column."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=4)
+    grid.add_column(width=PART_COLUMNS)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(finding.mark, STYLES[finding.mark]), finding.part, safe(finding.found))
+    if finding.fix:
+        grid.add_row("", "", Text(safe(finding.fix), "bold"))
+    return grid
 
 
 def _concluded(marks: Sequence[str]) -> int:
