@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 from langchain.agents.middleware import AgentMiddleware
 from langchain.tools.tool_node import ToolCallRequest
 from langchain_core.messages import ToolMessage
+from langchain_core.tools import ToolException
 from langgraph.types import Command, interrupt
 
 from agents.tools.contract import Contract, contract_of
@@ -101,7 +102,11 @@ class OnceOnly(AgentMiddleware[Any, Any]):
                 return message
             if decision.get("decision") != "again":
                 return _observation(request, "A person decided not to try it again.")
-        result = await handler(request)
+        try:
+            result = await handler(request)
+        except ToolException as refusal:
+            # the tool's own word that it did nothing: an end, unlike any other exception
+            result = _observation(request, f"{call['name']}: {refusal}")
         if isinstance(result, ToolMessage):
             await ledger.end(key, _recorded(result))
         return result

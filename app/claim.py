@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from langchain_core.messages import HumanMessage
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command, Interrupt
@@ -23,20 +22,18 @@ from agents.allowance import Allowance, Budget
 from agents.context import Context
 from agents.errors import BudgetExceeded, RunError
 from app.activities import Activity
+from app.beginning import first_state
 from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
 from app.journal import Recorder
 from app.ledger import RunLedger
 from app.outcome import SUPERSTEPS, answer_in, described, output_of
-from app.postgres import FencedSaver, Pool, StaleWriter, checkpointer
+from app.postgres import FencedSaver, Pool, StaleWriter, checkpointer, store
 from app.projection import RunView
 from app.queue import RunQueue, Stopped
 
 log = logging.getLogger(__name__)
 
 MAX_LOSSES = 5
-CARRIED_MESSAGES = 20
-"""Messages of the conversation so far that a run starts with."""
-
 ANSWER_NOW = "answer_now"
 
 Row = dict[str, Any]
@@ -123,7 +120,9 @@ class Claim:
         translator = Translator(self.emit)
         saver = self._writers.checkpointer(self._pool, self._run["run_id"], self._run["epoch"])
         known = saver.with_allowlist(self._allowed_types)
-        graph: Any = self._activity.builder.compile(checkpointer=known, name=self._activity.name)
+        graph: Any = self._activity.builder.compile(
+            checkpointer=known, store=store(self._pool), name=self._activity.name
+        )
         config = {**self._config, "callbacks": [translator], "recursion_limit": SUPERSTEPS}
         stream = graph.astream(
             await self._input(graph),
@@ -165,13 +164,12 @@ class Claim:
         given = self._run["input"]
         if fork := given.get("fork"):
             return await self._forked(graph, fork)
-        values: Row = {}
-        if self._run["parent_run_id"]:
-            parent = await graph.aget_state({"configurable": {"thread_id": self._run["parent_run_id"]}})
-            values = dict(parent.values)
-        question = HumanMessage(given["question"], id=self._run["run_id"])
-        messages = [*values.get("messages", ())[-CARRIED_MESSAGES:], question]
-        return {**values, **given.get("values", {}), "messages": messages}
+        place = given.get("from") or {"run_id": self._run["parent_run_id"]}
+        before: Row = {}
+        if place["run_id"]:
+            at = {"thread_id": place["run_id"], "checkpoint_ns": ""} | place
+            before = dict((await graph.aget_state({"configurable": at})).values)
+        return first_state(graph.channels, before, given, self._run["run_id"])
 
     async def _forked(self, graph: Any, fork: Row) -> Any:
         """Put the run into the state of another run's checkpoint, with what was edited, and go on from there."""
