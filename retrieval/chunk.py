@@ -7,14 +7,17 @@ stand alone are packed with their neighbours under the headings they share.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from retrieval.parse.blocks import Block, Parsed
 
-TARGET_WORDS = 200
 MAX_WORDS = 240
+TARGET_WORDS = 200
+"""For what is split for its size alone: long tables, long code."""
 MIN_WORDS = 60
 OVERLAP_WORDS = 40
 _CHARS_PER_WORD = 8
@@ -50,9 +53,9 @@ class _Unit:
 
 
 def chunk(parsed: Parsed) -> list[Section]:
-    units = list(_units(parsed.blocks))
-    runs = _packed(units)
-    return [_section(run, parsed.title) for run in runs]
+    return [
+        _section(run, parsed.title) for run in _packed(_units(block for block in parsed.blocks if block.text.strip()))
+    ]
 
 
 def weigh(text: str) -> int:
@@ -70,16 +73,30 @@ def sentences(text: str) -> list[str]:
 
 
 def _units(blocks: Iterable[Block]) -> Iterator[_Unit]:
-    stack: list[tuple[int, str]] = []
+    stack: list[Block] = []
+    bare: Block | None = None
+    """A heading with nothing under it so far; if nothing comes, it is text itself."""
     for block in blocks:
-        if block.kind == "heading":
-            stack = [entry for entry in stack if entry[0] < block.level] + [(block.level, block.text)]
+        if block.kind != "heading":
+            bare = None
+            yield from _block_units(block, stack)
             continue
-        path = tuple(text for _, text in stack)
-        for position, text in enumerate(_parts(block)):
-            joint = _joint(block, first=position == 0)
-            sentence = block.kind in ("text", "item")
-            yield _Unit(text, weigh(text), path, block.page, joint, sentence)
+        if bare is not None and block.level <= bare.level:
+            yield from _block_units(replace(bare, kind="text"), stack[:-1])
+        stack = [heading for heading in stack if heading.level < block.level] + [block]
+        bare = block
+    if bare is not None:
+        yield from _block_units(replace(bare, kind="text"), stack[:-1])
+
+
+def _block_units(block: Block, stack: Sequence[Block]) -> Iterator[_Unit]:
+    path = tuple(heading.text for heading in stack)
+    sentence = block.kind in ("text", "item")
+    first = True
+    for text in _parts(block):
+        if text.strip():
+            yield _Unit(text, weigh(text), path, block.page, _joint(block, first=first), sentence)
+            first = False
 
 
 def _joint(block: Block, *, first: bool) -> str:
@@ -138,24 +155,40 @@ def _cut(text: str) -> Iterator[str]:
         text = text[end:].lstrip(" ")
 
 
-def _packed(units: list[_Unit]) -> list[list[_Unit]]:
-    """Group units into chunks; a new section starts a new chunk once the one before can stand alone."""
+def _packed(units: Iterable[_Unit]) -> list[list[_Unit]]:
+    """Group units into chunks. A section that needs several is cut into even ones, so no scrap is left at its end."""
     runs: list[list[_Unit]] = []
     run: list[_Unit] = []
-    words = 0
-    for unit in units:
-        turned = bool(run) and unit.path != run[-1].path
-        full = bool(run) and words + unit.words > MAX_WORDS
-        ended = words >= TARGET_WORDS or (turned and (words >= MIN_WORDS or not _related(run, unit)))
-        if full or ended:
+    for _, group in groupby(units, key=lambda unit: (unit.path, unit.page)):
+        section = list(group)
+        if run and not _joins(run, section[0]):
             runs.append(run)
-            run = [] if turned else _overlap(run, unit)
-            words = sum(each.words for each in run)
-        run.append(unit)
-        words += unit.words
-    if run:
-        runs.append(run)
-    return runs
+            run = []
+        share, filled = _share(section), 0
+        for unit in section:
+            if run and (filled >= share or _words(run) + unit.words > MAX_WORDS):
+                runs.append(run)
+                run, filled = _overlap(run, unit), 0
+            run.append(unit)
+            filled += unit.words
+    return [*runs, run] if run else runs
+
+
+def _words(units: Iterable[_Unit]) -> int:
+    return sum(unit.words for unit in units)
+
+
+def _share(section: list[_Unit]) -> float:
+    total = _words(section)
+    return total / max(1, math.ceil(total / MAX_WORDS))
+
+
+def _joins(run: list[_Unit], unit: _Unit) -> bool:
+    """Whether a new section may go on in the chunk before: that one is short, near, and on the same page.
+
+    A citation names one page, and it must be the right one.
+    """
+    return _words(run) < MIN_WORDS and unit.page == run[-1].page and _related(run, unit)
 
 
 def _related(run: list[_Unit], unit: _Unit) -> bool:
@@ -166,7 +199,8 @@ def _related(run: list[_Unit], unit: _Unit) -> bool:
 
 def _overlap(run: list[_Unit], unit: _Unit) -> list[_Unit]:
     last = run[-1]
-    if len(run) > 1 and last.is_sentence and unit.is_sentence and last.words <= OVERLAP_WORDS:
+    same = (last.path, last.page) == (unit.path, unit.page)
+    if same and len(run) > 1 and last.is_sentence and unit.is_sentence and last.words <= OVERLAP_WORDS:
         return [last]
     return []
 

@@ -25,7 +25,7 @@ from retrieval.terms import terms
 
 MEMORY_BYTES = 2_000_000_000
 MAX_LINE_BYTES = 1_000_000
-_BROKEN = (OSError, ValueError, KeyError, TypeError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+_BROKEN = (ConnectionError, ValueError, KeyError, TypeError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 MAX_TEXT_CHARS = 50_000_000
 MAX_CAPTION_CHARS = 300
 """Titles and headings are cut here; a heading of a megabyte is not one."""
@@ -50,9 +50,14 @@ class ParserPool:
         timeout_s = self._timeout_s or BASE_TIMEOUT_S + TIMEOUT_S_PER_MB * size_bytes / 1e6
         worker = await self._idle.get()
         try:
-            worker = worker or await _Worker.start(self._memory_bytes)
-            async with asyncio.timeout(timeout_s):
-                return await worker.digest(path, name, timeout_s)
+            if worker is not None:
+                with suppress(_Died):  # perhaps long ago and not by this file: a fresh one will tell
+                    return await worker.digest(path, name, timeout_s)
+            worker = await _Worker.start(self._memory_bytes)
+            return await worker.digest(path, name, timeout_s)
+        except _Died as error:
+            fix = "open it in its own program, save it anew, and try again"
+            raise IngestError(name, "its reader crashed or ran out of memory", fix) from error
         except TimeoutError as error:
             await _end(worker)
             fix = "split it, or save it anew as plain PDF or text"
@@ -71,6 +76,10 @@ class ParserPool:
 async def _end(worker: _Worker | None) -> None:
     if worker is not None:
         await worker.kill()
+
+
+class _Died(Exception):
+    """The child is gone, or says what it never would."""
 
 
 class _Worker:
@@ -100,13 +109,13 @@ class _Worker:
         assert self._process.stdin is not None
         request = {"path": str(path), "name": name, "timeout_s": timeout_s}
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            await self._process.stdin.drain()
-            return await self._answer(name)
+            async with asyncio.timeout(timeout_s):
+                self._process.stdin.write(json.dumps(request).encode() + b"\n")
+                await self._process.stdin.drain()
+                return await self._answer(name)
         except _BROKEN as error:
             await self.kill()
-            fix = "open it in its own program, save it anew, and try again"
-            raise IngestError(name, "its reader crashed or ran out of memory", fix) from error
+            raise _Died from error
 
     async def _answer(self, name: str) -> Digested:
         head = await self._line()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -20,7 +21,11 @@ MAX_PAGES = 20_000
 MAX_BOOKMARKS = 5_000
 _LEAST_CHARS_PER_PAGE = 8
 _EDGE_LINES = 2
+_LEAST_PAGES, _LEAST_LINES = 4, 6
+"""Below these, a repeated line is as likely to be text as a running head."""
 _DIGITS = re.compile(r"\d+")
+_ENDS = (".", "!", "?", ":")
+_SENTENCE_END = re.compile(r"[.!?]\s+")
 _SPLIT_WORD = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 _NO_TITLE = re.compile(r"^(untitled|anonymous|\(anonymous\)|microsoft word.*|.*\.(docx?|pdf|tex|indd))?$", re.I)
 _HOSTILE = (PyPdfError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OverflowError)
@@ -41,7 +46,9 @@ def parse_pdf(data: bytes, name: str) -> Parsed:
     bookmarks = _bookmarks(reader)
     blocks: list[Block] = []
     for number, page in enumerate(lines, start=1):
-        blocks += _page_blocks(page, number, bookmarks.get(number, []))
+        found = _page_blocks(page, number, bookmarks.get(number, []))
+        _finish_sentence(blocks, found)
+        blocks += found
     return Parsed(_title(reader, blocks, name), "application/pdf", tuple(blocks), pages, _missing(broken))
 
 
@@ -74,10 +81,11 @@ def _page_texts(reader: PdfReader, pages: int) -> tuple[list[str], list[int]]:
 def _without_running_heads(pages: list[list[str]]) -> list[list[str]]:
     """Drop first and last lines that most pages share, page numbers aside."""
     stripped = [[line.strip() for line in page if line.strip()] for page in pages]
-    if len(stripped) < 4:
+    long_enough = [page for page in stripped if len(page) >= _LEAST_LINES]
+    if len(long_enough) < _LEAST_PAGES:
         return stripped
-    shared = Counter(shape for page in stripped for shape in {_shape(line) for line in _edges(page)})
-    running = {shape for shape, count in shared.items() if count * 2 > len(stripped)}
+    shared = Counter(shape for page in long_enough for shape in {_shape(line) for line in _edges(page)})
+    running = {shape for shape, count in shared.items() if count * 2 > len(long_enough)}
     return [_trim(page, running) for page in stripped]
 
 
@@ -139,6 +147,19 @@ def _page_blocks(lines: list[str], page: int, bookmarks: list[tuple[int, str]]) 
     return blocks + _paragraphs(run, page)
 
 
+def _finish_sentence(before: list[Block], page: list[Block]) -> None:
+    """Move the end of a sentence that runs over the page's edge back to where it began."""
+    if not (before and page and before[-1].kind == page[0].kind == "text"):
+        return
+    last, first = before[-1], page[0]
+    if last.text.endswith(_ENDS) or not first.text[0].islower():
+        return
+    end = _SENTENCE_END.search(first.text)
+    moved, rest = (first.text[: end.end()], first.text[end.end() :]) if end else (first.text, "")
+    before[-1] = replace(last, text=f"{last.text} {moved.strip()}")
+    page[:1] = [replace(first, text=rest)] if rest else []
+
+
 def _find_heading(lines: list[str], title: str) -> tuple[int, int]:
     """Where a bookmark's title stands as one or two lines of its own: (line, lines); (0, 0) when it doesn't."""
     wanted = _letters(title)
@@ -163,7 +184,7 @@ def _paragraphs(lines: list[str], page: int) -> list[Block]:
     groups: list[list[str]] = [[]]
     for line in lines:
         groups[-1].append(line)
-        if line.endswith((".", "!", "?", ":")) and len(line) < 0.8 * widest:
+        if line.endswith(_ENDS) and len(line) < 0.8 * widest:
             groups.append([])
     joined = (squash(_SPLIT_WORD.sub("", "\n".join(group))) for group in groups)
     return [Block("text", text, page=page) for text in joined if text]

@@ -15,10 +15,10 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 _SET_BY_HAND = re.compile(r"^([ \t]{2,}|[-*•|>#] ?|\d+[.)] )", re.M)
 _MAX_TITLE_CHARS = 120
-_PROSE_LINE_CHARS = 45
+_PROSE_LINE_CHARS = 30
 
 
 def decode(data: bytes) -> str:
