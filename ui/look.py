@@ -73,14 +73,13 @@ def _palette() -> str:
 
 def _marks() -> str:
     """One rule per state: `.sx-mark.sx-done` in HTML, and the rows of the thread list by their widget key."""
-    rules = []
-    for state in MARKS:
-        rules.append(f'.sx-{state}{{--mark:url("{data_uri(state)}");--c:var(--sx-{FAMILY[state]})}}')
+    places = {state: [f".sx-{state}"] for state in MARKS}
     for status, state in RUN_STATES.items():
-        rules.append(
-            f'[class*="st-key-thread_{status}_"]{{--mark:url("{data_uri(state)}");--c:var(--sx-{FAMILY[state]})}}'
-        )
-    return "\n".join(rules)
+        # the second follows the open chat's run between reruns: the run view writes its status on the root element
+        here = f'html[data-sx-run="{status}"] [class*="st-key-thread_"][class*="_here_"]'
+        places[state] += [f'[class*="st-key-thread_{status}_"]', here]
+    rules = ("{" + f'--mark:url("{data_uri(state)}");--c:var(--sx-{FAMILY[state]})' + "}" for state in places)
+    return "\n".join(",".join(where) + rule for where, rule in zip(places.values(), rules, strict=True))
 
 
 def apply(column_px: int) -> None:

@@ -55,6 +55,7 @@ class Panel {
     const fresh = !this.view || this.view.run_id !== view.run_id;
     this.view = view;
     if (fresh) this.select(null);
+    if (fresh && isLive(view)) this.tab = "run";
     updateMark(this.mark, RUN_STATES[view.status] || "pending");
     setAttr(this.word, "class", `state-word f-${familyOf(RUN_STATES[view.status])}`);
     setText(this.word, stopping && isLive(view) ? "Stopping" : RUN_WORDS[view.status] || view.status);

@@ -20,7 +20,7 @@ class Popover {
     host.append(this.root);
   }
 
-  open(chip, source, statements) {
+  open(chip, source, statements, statement) {
     const again = this.chip === chip;
     this.close(false);
     if (again) return;
@@ -30,7 +30,7 @@ class Popover {
     setText(this.n, String(source.n));
     setText(this.name, source.title || source.document);
     setText(this.where, pageOf(source));
-    this.body.replaceChildren(sourceBody(this.api, source, statements));
+    this.body.replaceChildren(sourceBody(this.api, source, statements, statement));
     show(this.root, true);
     this.hang();
     this.resized = new ResizeObserver(() => this.hang()); // the passage arrives after the quote

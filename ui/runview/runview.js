@@ -76,6 +76,7 @@ class Conversation {
     this.closeThread();
     this.thread = thread;
     this.follow = true;
+    this.fannedOut = false;
     this.applyPanel();
     if (thread) this.loadRuns(thread);
   }
@@ -83,7 +84,9 @@ class Conversation {
   closeThread() {
     if (this.feed) this.feed.close();
     this.feed = null;
+    this.watched = null;
     this.shown = null;
+    delete document.documentElement.dataset.sxRun;
     if (this.popover) this.popover.close(false);
     for (const turn of this.turns.values()) turn.root.remove();
     this.turns.clear();
@@ -187,6 +190,7 @@ class Conversation {
 
   draw(turn, view, dirty) {
     turn.view = view;
+    if (turn === this.watched) document.documentElement.dataset.sxRun = view.status; // marks the chat's row, no rerun
     turn.draw(view, dirty, this.now(turn));
     if (turn !== this.shown) return;
     this.panel.update(view, this.now(turn), turn.stopping);
@@ -256,7 +260,9 @@ class Conversation {
     if (!view || NARROW.matches) return false;
     if (!WIDE.matches) return !!this.sheet;
     const choice = localStorage.getItem(PANEL_CHOICE);
-    return choice ? choice === "open" : view.lanes.filter((lane) => lane.kind === "agent").length > 1;
+    if (choice) return choice === "open";
+    this.fannedOut ||= view.lanes.filter((lane) => lane.kind === "agent").length > 1;
+    return this.fannedOut;
   }
 
   setPanel(open, chosen) {
@@ -279,7 +285,7 @@ class Conversation {
   cite(turn, chip, attrs) {
     const source = turn.view.sources.find((known) => known.key === attrs.key) || turn.view.sources.find((known) => known.n === attrs.n);
     if (!source) return;
-    this.popover.open(chip, source, uses(turn.view.answer.blocks, source.n));
+    this.popover.open(chip, source, uses(turn.view.answer.blocks, source.n), statementOf(chip));
     if (turn === this.shown && this.popover.chip) this.panel.sources.light(source.n);
   }
 

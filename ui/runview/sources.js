@@ -1,14 +1,40 @@
 // Sources: the card that a citation opens, and the list in the panel. A quote is shown inside its passage.
 
 const CONTEXT_CHARS = 220;
+const LONG_QUOTE = 240;
 
-/** Quote with the words around it; `passage` is null until it has been fetched, or when it could not be. */
-function quoteParts(source, passage) {
+/** [before, marked, after]: the quote inside its passage, which is null until it has been fetched. */
+function quoteParts(source, passage, statement) {
   const quote = (source.quote || "").trim();
-  const text = passage ? passage.text : "";
-  const at = quote ? text.indexOf(quote) : -1;
-  if (at < 0) return quote ? ["", quote, ""] : [text.slice(0, 2 * CONTEXT_CHARS), "", ""];
-  return [sentenceStart(text.slice(0, at)), quote, sentenceEnd(text.slice(at + quote.length))];
+  const text = passage && passage.text.includes(quote) ? passage.text : quote;
+  const used = quote.length > LONG_QUOTE ? closestSentence(quote, statement) : quote;
+  if (!used) return [text, "", ""];
+  const at = text.indexOf(used);
+  return [sentenceStart(text.slice(0, at)), used, sentenceEnd(text.slice(at + used.length))];
+}
+
+/** Of a long quote, the sentence that shares most words with the statement that cites it; "" when none is near. */
+function closestSentence(quote, statement) {
+  const wanted = wordsOf(statement || "");
+  let best = ["", 0.4];
+  for (const sentence of quote.split(/(?<=[.!?])\s+|\n+/)) {
+    const shared = [...wordsOf(sentence)].filter((word) => wanted.has(word)).length;
+    if (shared / Math.max(1, wanted.size) > best[1]) best = [sentence, shared / wanted.size];
+  }
+  return best[0];
+}
+
+const wordsOf = (text) => new Set(text.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) || []);
+
+/** The sentence that stands before a citation, without the other citations in it. */
+function statementOf(chip) {
+  const block = chip.closest("p, li, td, th, h3, h4, blockquote");
+  if (!block) return "";
+  const range = document.createRange();
+  range.setStart(block, 0);
+  range.setEndBefore(chip.parentNode);
+  const before = range.toString().replace(/\u2060\d+/g, "").trim();
+  return before.split(/(?<=[.!?])\s+/).pop();
 }
 
 function sentenceStart(before) {
@@ -26,15 +52,19 @@ function sentenceEnd(after) {
 }
 
 /** Quote in its passage, who found it, and what can be done with it. */
-function sourceBody(api, source, statements) {
+function sourceBody(api, source, statements, statement) {
   const [before, used, after] = [el("span"), el("mark"), el("span")];
   const quote = el("blockquote", { class: "quote", dir: "auto" }, before, used, after);
   const open = el("a", { class: "btn filled", target: "_blank", rel: "noopener", hidden: true },
     source.page ? `Open at page ${source.page}` : "Open the document");
   const facts = el("p", { class: "facts" }, sourceFacts(source, statements));
   const body = el("div", { class: "source-body" }, quote, facts,
-    el("div", { class: "row" }, open, copyButton("Copy quote", () => source.quote || quote.textContent, "")));
-  const fill = (passage) => [before, used, after].forEach((node, at) => setText(node, quoteParts(source, passage)[at]));
+    el("div", { class: "row" }, open, copyButton("Copy quote", () => used.textContent || source.quote || quote.textContent, "")));
+  const fill = (passage) => {
+    const parts = quoteParts(source, passage, statement);
+    [before, used, after].forEach((node, at) => setText(node, parts[at]));
+    if (parts[1]) quote.scrollTop = used.offsetTop - 44; // a line of what stands before it stays in sight
+  };
   fill(null);
   fetchJson(`${api}/passages/${encodeURIComponent(source.chunk_id)}`).then((passage) => {
     fill(passage);

@@ -49,8 +49,9 @@ function waitsFor(lane) {
   if (lane.state === "not_taken") return "not taken";
   if (lane.state === "cancelled") return "stopped before it started";
   if (!lane.waits_for || !lane.waits_for.length) return "not started";
-  const one = lane.waits_for.length === 1;
-  return one ? `starts when ${lane.waits_for[0]} is done` : `starts after ${list(lane.waits_for)}`;
+  const [first, second, ...more] = lane.waits_for;
+  if (more.length) return `starts after ${first} and ${more.length + 1} more`;
+  return second ? `starts after ${first} and ${second}` : `starts when ${first} is done`;
 }
 
 const laneElapsed = (lane, now) => (lane.start === null ? null : (lane.end === null ? now : lane.end) - lane.start);

@@ -1,0 +1,109 @@
+"""What the scripts decide, apart from any page: patches, order of lanes, words, which sentence a citation means."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ui import runview
+
+pytestmark = pytest.mark.browser
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def js(chromium: Any) -> Iterator[Run]:
+    """Evaluate an expression beside the component's scripts."""
+    page = chromium.new_page()
+    page.add_script_tag(content=runview.module_source().replace("export default ", ""))
+    yield page.evaluate
+    page.close()
+
+
+def lane(id_: str, parent: str | None = None, depth: int = 0, **more: Any) -> dict[str, Any]:
+    return {"id": id_, "parent_id": parent, "depth": depth, **more}
+
+
+def test_a_new_lane_goes_under_its_parent_and_a_known_one_stays(js: Run) -> None:
+    lanes = [lane("a"), lane("a1", "a", 1), lane("a11", "a1", 2), lane("b")]
+    placed = "(lanes, lane) => { placeLane(lanes, lane); return lanes.map((it) => it.id + (it.state || '')); }"
+    apply = f"([lanes, lane]) => ({placed})(lanes, lane)"
+    assert js(apply, [lanes, lane("a2", "a", 1)]) == ["a", "a1", "a11", "a2", "b"]
+    assert js(apply, [lanes, lane("b", state="!")]) == ["a", "a1", "a11", "b!"]
+    assert js(apply, [lanes, lane("c")]) == ["a", "a1", "a11", "b", "c"]
+    assert js(apply, [lanes, lane("x", "gone", 1)]) == ["a", "a1", "a11", "b", "x"]
+
+
+def test_a_patch_changes_only_what_it_names(js: Run) -> None:
+    view = {"status": "running", "lanes": [], "findings": [{"lane_id": "a", "text": "x"}], "sources": [],
+            "answer": {"text": "Hel", "blocks": [["p", {}, ["a"]], ["p", {}, ["Hel"]]], "final": False}}  # fmt: skip
+    patch = {"seq": 2, "set": {"status": "succeeded"}, "findings": [{"lane_id": "a", "text": "y"}],
+             "answer": {"append": "lo", "blocks_from": 1, "blocks": [["p", {}, ["Hello"]]], "final": True}}  # fmt: skip
+    merged = js(
+        "([view, patch]) => { const dirty = [...mergePatch(view, patch)]; return {view, dirty}; }", [view, patch]
+    )
+    assert merged["dirty"] == ["status", "findings", "answer"]
+    assert merged["view"]["answer"] == {
+        "text": "Hello",
+        "blocks": [["p", {}, ["a"]], ["p", {}, ["Hello"]]],
+        "final": True,
+    }
+    assert merged["view"]["findings"] == [{"lane_id": "a", "text": "y"}]
+
+
+def test_an_answer_that_began_anew_replaces_the_old_text(js: Run) -> None:
+    merge = "([answer, patch]) => { mergeAnswer(answer, patch); return answer; }"
+    answer = {"text": "old", "blocks": ["old"], "final": False}
+    assert js(merge, [answer, {"text": "", "blocks_from": 0, "blocks": []}]) == {
+        "text": "",
+        "blocks": [],
+        "final": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("waits", "words"),
+    [
+        ([], "not started"),
+        (["A"], "starts when A is done"),
+        (["A", "B"], "starts after A and B"),
+        (["A", "B", "C", "D"], "starts after A and 3 more"),
+    ],
+)
+def test_an_unstarted_lane_says_what_it_waits_for(js: Run, waits: list[str], words: str) -> None:
+    assert js("(lane) => waitsFor(lane)", {"state": "pending", "waits_for": waits}) == words
+
+
+def test_of_a_long_quote_the_sentence_in_use_is_marked(js: Run) -> None:
+    quote = (
+        "Cats sleep most of the day. A debate of three agents over two rounds makes seven calls. "
+        + "Filler words. " * 20
+    )
+    parts = "([source, passage, statement]) => quoteParts(source, passage, statement)"
+    source = {"quote": quote.strip()}
+    before, used, after = js(parts, [source, None, "Three agents in a debate need seven calls over two rounds."])
+    assert used == "A debate of three agents over two rounds makes seven calls."
+    assert before == "Cats sleep most of the day. "
+    assert after.startswith(" Filler words.")
+    assert js(parts, [source, None, "Something else entirely, about volcanoes."])[1] == ""
+
+
+def test_a_short_quote_is_marked_within_its_passage(js: Run) -> None:
+    parts = "([source, passage, statement]) => quoteParts(source, passage, statement)"
+    marked = js(parts, [{"quote": "the disk"}, {"text": "It can fill the disk of it."}, ""])
+    assert marked == ["It can fill ", "the disk", " of it."]
+    assert js(parts, [{"quote": "the disk"}, {"text": "Replaced since."}, ""]) == ["", "the disk", ""]
+
+
+def test_an_answer_as_plain_text(js: Run) -> None:
+    blocks = [["p", {}, ["A ", ["strong", {}, ["b"]], ["cite", {"n": 2, "key": "k"}, []]]],
+              ["ul", {}, [["li", {}, ["one"]], ["li", {}, ["two"]]]],
+              ["p", {}, [["a", {"href": "https://a.b"}, ["x"]]]]]  # fmt: skip
+    assert js("(blocks) => plainText(blocks)", blocks) == "A b[2]\n\n- one\n- two\n\nx (https://a.b)"
+
+
+def test_numbers_keep_their_unit_and_decimals(js: Run) -> None:
+    times = js("() => [seconds(9.66), seconds(75.2), clock(3671), clock(9)]")
+    assert times == ["9.7 s", "1 min 15 s", "1:01:11", "0:09"]
+    assert js("() => [tokens(999), tokens(35_300), dollars(0.0364)]") == ["999", "35.3k", "$0.036"]
