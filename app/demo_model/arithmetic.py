@@ -24,6 +24,8 @@ _NOT_NUMBERS = re.compile(
     r"\b\d{4}-\d{2}(?:-\d{2})?\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\bv?\d+(?:\.\d+){2,}\b|\b[A-Za-z_]+[-_]?\d[\w-]*\b"
     r"|\b\d+(?:st|nd|rd|th)\b|#\d+|\b\d+[-–/]\d+\b|\b\d+-[A-Za-z]\w*"
 )
+MAX_CHARS = 1_000
+"""Of a text that is read as arithmetic; a longer one is about something else."""
 _DATE = re.compile(r"\d{4}-\d{2}(?:-\d{2})?|\d{1,2}/\d{1,2}/\d{2,4}")
 _TOKEN = re.compile(
     r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
@@ -41,7 +43,7 @@ _ASKING = word_set("what's what is calculate compute evaluate work out how much 
 
 def expression_in(text: str) -> str | None:
     """The arithmetic that `text` asks for, as an expression in Python's signs, or None when it asks for none."""
-    if not re.search(r"\d|[a-z]", text, re.IGNORECASE):
+    if len(text) > MAX_CHARS:
         return None
     plain = _symbolic(text)
     if plain:

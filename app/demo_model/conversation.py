@@ -10,6 +10,9 @@ import orjson
 
 from app.demo_model.words import content_words
 
+MAX_QUESTION_CHARS = 2_000
+"""Of the question that is taken apart; the whole message stays available for reading values and passages from it."""
+
 _COMPLAINT = re.compile(
     r"\b(could not be (used|parsed|read|run)|cannot be (run|used|parsed)|not valid|is invalid|invalid json|"
     r"did not (match|validate)|does not (match|validate)|validation error|again with (complete|valid))\b",
@@ -69,11 +72,12 @@ def read_messages(raw: Sequence[Mapping[str, Any]]) -> list[Message]:
 
 
 def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
     if isinstance(content, list):
-        return "\n".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return ""
+        content = "\n".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    if not isinstance(content, str):
+        return ""
+    # endless blanks say nothing, and would make patterns that look past blanks slow
+    return re.sub(r"(?:[ \t\r]*\n){3,}", "\n\n", re.sub(r"[^\S\n]{9,}", " " * 8, content))
 
 
 def _call(call: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -113,9 +117,9 @@ class Conversation:
             text = again[1]
         given = _GIVEN.search(text)
         head = text[: given.start()].strip() if given else text
-        if not head and (last := _ASKED_LAST.search(text)):
+        if not head and (last := _ASKED_LAST.search(text[-3000:])):
             head = last[1] or last[2]
-        return _LABEL.sub("", head or text).strip()
+        return _bounded(_LABEL.sub("", head or text).strip())
 
     @cached_property
     def given(self) -> str:
@@ -127,7 +131,7 @@ class Conversation:
     def earlier_questions(self) -> list[str]:
         """What the person asked before, newest first."""
         asked = [m.text.strip() for m in self.messages[: self._asked_at] if m.role == "user"]
-        return [_LABEL.sub("", text) for text in reversed(asked) if not _is_complaint(text)]
+        return [_bounded(_LABEL.sub("", text)) for text in reversed(asked) if not _is_complaint(text)]
 
     @cached_property
     def background(self) -> str:
@@ -156,6 +160,14 @@ class Conversation:
     def said(self) -> str:
         """The assistant's last words, when it said any."""
         return next((m.text for m in reversed(self.messages) if m.role == "assistant" and m.text.strip()), "")
+
+
+def _bounded(question: str) -> str:
+    """A question of a length that can be taken apart: of a longer one its beginning and its end."""
+    if len(question) <= MAX_QUESTION_CHARS:
+        return question
+    half = MAX_QUESTION_CHARS // 2
+    return f"{question[:half]} … {question[-half:]}"
 
 
 def _is_complaint(text: str) -> bool:

@@ -29,6 +29,8 @@ _HEADER = re.compile(r"(?:\A|\n[ \t]*\n)[ \t]*\[(?P<key>[0-9a-z]{6,64})\][ \t]+(
 _PAGE = re.compile(r"\s*\((?:page|p\.)\s*(\d+)\)\s*$")
 
 MAX_QUOTE_CHARS = 600
+MAX_CANDIDATES = 100
+"""Sentences looked at when choosing; the rest are worse anyway."""
 _LOOKS_LIKE_KEY = re.compile(r"\s*\[(?=[a-z]*[0-9])[0-9a-z]{6,64}\]")
 ENOUGH = 0.42
 """Share of the question's weight that a sentence with its heading must hold to count as an answer."""
@@ -122,7 +124,7 @@ _CUES = {
         r"\b(because|since|so that|therefore|thus|reason|due to|otherwise|to avoid|in order to|causes?|leads? to)\b",
         re.I,
     ),
-    "when": re.compile(r"\b(when|if|after|before|until|once|during|whenever|unless|\d{4}|within|pays?)\b", re.I),
+    "when": re.compile(r"\b(?:when|if|whenever|unless|pays|within|before|after|\d{4})\b", re.I),
     "who": re.compile(r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+|\b(person|people|party|team|user|owner|tenant|manager)s?\b"),
     "where": re.compile(r"\b(in|at|on|under|inside|near|located|stored|kept)\b", re.I),
     "how": re.compile(
@@ -319,7 +321,7 @@ def pick(scored: Sequence[Scored], most: int, taken: Sequence[Sentence] = (), ne
         return []
     chosen: list[Scored] = []
     floor, enough = near * scored[0].score, near * scored[0].share
-    rest = [item for item in scored if item.score >= floor and item.share >= enough]
+    rest = [item for item in scored[:MAX_CANDIDATES] if item.score >= floor and item.share >= enough]
     while rest and len(chosen) < most:
         best = max(rest, key=lambda item: _worth(item, chosen))
         rest.remove(best)
@@ -339,21 +341,26 @@ def _repeats(sentence: Sentence, others: Iterable[Sentence]) -> bool:
     return any(sentence.text == other.text or similarity(sentence.text, other.text) >= 0.75 for other in others)
 
 
-_CLAIM = re.compile(rf"(?P<text>.+?)(?P<keys>(?:\s*{KEY})+)[.;]?", re.S)
 _LABEL = re.compile(r"^(?:\*\*[^*\n]{1,80}[.:]?\*\*[.:]?\s+(?=[A-Z\d\"“`]))")
+_ITEM = re.compile(r"^[\s>#]*(?:[-*•]\s+|\d{1,3}[.)]\s+)?")
 
 
 def claims_in(text: str) -> list[Sentence]:
     """Statements of a finding that carry citations, with all of their keys."""
     found: list[Sentence] = []
     text = re.sub(r"^(?:results? of [^\n]*:|#+ .*)$", "", text, flags=re.I | re.M)
-    for paragraph in re.split(r"\n\s*\n|\n(?=\s*[-*•#]|\s*\d+[.)]\s)", text):
-        for at, claim in enumerate(_CLAIM.finditer(paragraph)):
-            said = re.sub(r"^[\s>#]*(?:[-*•]\s+|\d+[.)]\s+)?", "", claim["text"]).strip(" ,;")
-            said = " ".join(_LABEL.sub("", said).split())
-            if said.count("**") % 2 or said.startswith("**"):
-                said = said.replace("**", "")
-            if words(said):
-                keys = dict.fromkeys(re.findall(r"\[(\w+)\]", claim["keys"]))
-                found.append(Sentence(said, tuple(keys), at=at))
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*[-*•#]|\s*\d{1,3}[.)]\s)", text):
+        start = 0
+        for at, keys in enumerate(CITED.finditer(paragraph)):
+            said = _LABEL.sub("", _ITEM.sub("", paragraph[start : keys.start()]).strip(" ,;"))
+            start = keys.end()
+            if words(said := _unmarked(" ".join(said.split()))):
+                found.append(Sentence(said, tuple(dict.fromkeys(re.findall(r"\[(\w+)\]", keys[0]))), at=at))
     return found
+
+
+def _unmarked(said: str) -> str:
+    """Without bold marks that have lost their partner, and without a stop left over from the statement before."""
+    if said.count("**") % 2 or said.startswith("**"):
+        said = said.replace("**", "")
+    return re.sub(r"^[.;]\s+", "", said)

@@ -278,7 +278,7 @@ class Filler:
     def labelled(self, name: str) -> str:
         """The value of a line such as `Invoice number: 17`."""
         label = r"[\s_-]*".join(map(re.escape, re.split(r"[_\s]+", name)))
-        found = re.search(rf"^\W*{label}\s*[:=]\s*(\S.*)$", self.clues.text, re.I | re.M) if name else None
+        found = re.search(rf"^[^\w\n]{{0,10}}{label}\s*[:=]\s*(\S.*)$", self.clues.text, re.I | re.M) if name else None
         return found[1].strip() if found else ""
 
     def _taken(self, name: str) -> str:

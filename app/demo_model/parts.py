@@ -130,11 +130,11 @@ def _bullets(text: str) -> Parts | None:
     lines = re.findall(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(\S.*)$", text, re.MULTILINE)
     if len(lines) < 2:
         return None
-    asked = tuple(as_question(line) if _is_clause(line) else about(line.strip(" .;,")) for line in lines)
+    asked = tuple(as_question(line) if is_clause(line) else about(line.strip(" .;,")) for line in lines)
     return Parts(text, asked)
 
 
-def _is_clause(text: str) -> bool:
+def is_clause(text: str) -> bool:
     return bool(re.match(rf"\s*(?:{_ASK}|explain|describe|define|compare|list)\b", text, re.I))
 
 
@@ -161,7 +161,7 @@ def _clauses(text: str) -> Parts | None:
         rf"\s*[,;]?\s+(?:and|and also|but|;)\s+(?={_ASK}\b(?!\s+(?:each|it|they|to)\b\s*\w*[?.]?$))", text
     )
     pieces = [piece for piece in pieces if piece.strip()]
-    if len(pieces) < 2 or not _is_clause(pieces[0]) or not all(_COMPLETE.match(piece) for piece in pieces[1:]):
+    if len(pieces) < 2 or not is_clause(pieces[0]) or not all(_COMPLETE.match(piece) for piece in pieces[1:]):
         return None
     asked = _without_pronouns(pieces)
     return Parts(text, asked) if all(len(content_words(question)) > 0 for question in asked) else None

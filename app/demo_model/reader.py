@@ -17,6 +17,7 @@ from app.demo_model.arithmetic import expression_in, shown, value_of
 from app.demo_model.conversation import Call, Conversation, read_messages
 from app.demo_model.evidence import Passage, Sentence, claims_in, passages_in
 from app.demo_model.fill import Filler
+from app.demo_model.followup import leaned_on, standing_alone
 from app.demo_model.parts import to_look_up
 from app.demo_model.readings import Clues, quoted
 from app.demo_model.shapes import Shapes
@@ -28,11 +29,9 @@ from app.demo_model.tools import (
     brings_text,
     is_creative,
     is_small_talk,
-    leaned_on,
     of_kind,
     read_tools,
     reworded,
-    standing_alone,
 )
 from app.demo_model.words import clipped, joined
 

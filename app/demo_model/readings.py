@@ -30,7 +30,7 @@ def words_of(name: str) -> list[str]:
 
 
 def _email(clues: Clues) -> str:
-    found = re.search(r"[\w.+-]+@[\w-]+\.[\w.-]+\w", clues.text)
+    found = re.search(r"[\w.+-]{1,64}@[\w-]+\.[\w.-]+\w", clues.text)
     return found[0] if found else ""
 
 
@@ -71,7 +71,7 @@ READINGS: tuple[tuple[frozenset[str], Callable[[Clues], str]], ...] = (
 def quoted(text: str) -> list[str]:
     """What stands in quotation marks."""
     found = re.findall(
-        r"\"([^\"\n]{1,300})\"|“([^”\n]{1,300})”|(?<!\w)['‘]([^'’\n]{1,300})['’](?!\w)|「([^」]+)」", text
+        r"\"([^\"\n]{1,300})\"|“([^”\n]{1,300})”|(?<!\w)['‘]([^'’\n]{1,300})['’](?!\w)|「([^」]{1,300})」", text
     )
     return [next(part for part in groups if part).strip() for groups in found]
 

@@ -13,6 +13,7 @@ from app.demo_model.arithmetic import expression_in
 from app.demo_model.conversation import Conversation
 from app.demo_model.evidence import CITED
 from app.demo_model.fill import Filler
+from app.demo_model.followup import on_its_own
 from app.demo_model.parts import Parts, take_apart
 from app.demo_model.readings import described
 from app.demo_model.titles import title_of
@@ -28,6 +29,11 @@ _VERDICTS = word_set("verdict passed pass approved approve accepted accept ok go
 _ISSUES = word_set("issues problems errors weaknesses missing gaps comments findings")
 _GOOD = word_set("pass passed accept accepted approve approved ok good yes done satisfied sufficient final publish")
 _BAD = word_set("fail failed reject rejected revise retry redo bad no insufficient incomplete")
+
+
+_DRAFT = re.compile(
+    r"^[^\w\n]{0,10}(?:the )?(?:draft|answer|response|report|text)[^\n:]{0,30}:\s*(.+)\Z", re.I | re.M | re.S
+)
 
 
 class Shapes:
@@ -48,7 +54,7 @@ class Shapes:
             item = filler.plain(listed.get("items"))
             fields = item.get("properties") or {}
             if name.lower() in _LISTS and (_field(fields, _ASKS) or _field(fields, _TITLES)):
-                parts = take_apart(self.conversation.question)
+                parts = take_apart(on_its_own(self.conversation))
                 most = min(int(listed.get("maxItems", 6)), 6)
                 tasks = [
                     self._task(filler, item, work, at, most) for at, work in enumerate(_work(parts, most), start=1)
@@ -131,9 +137,7 @@ class Shapes:
     def _draft(self) -> str:
         """The text to judge: after `Draft:` or `Answer:`, else the rest of the message, else what was said last."""
         text = self.conversation.request
-        if found := re.search(
-            r"^\W*(?:the )?(?:draft|answer|response|report|text)[^\n:]{0,30}:\s*(.+)\Z", text, re.I | re.M | re.S
-        ):
+        if found := _DRAFT.search(text):
             return found[1]
         return self.conversation.given or self.conversation.said or text
 
@@ -187,7 +191,7 @@ def _notes(schema: Mapping[str, Any], parts: Parts) -> dict[str, str]:
 
 def _roles_in(system: str) -> list[str]:
     """Role names that a system prompt lists after `Roles:`, in a line or as bullets."""
-    found = re.search(r"\broles?\b[^:\n]*:\s*(.+?)(?:\n\s*\n|\Z)", system, re.I | re.S)
+    found = re.search(r"\broles?\b[^:\n]{0,80}:\s*(.+?)(?:\n\s*\n|\Z)", system, re.I | re.S)
     if not found:
         return []
     bare = re.sub(r"\([^)]*\)", "", found[1])

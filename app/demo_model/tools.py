@@ -17,6 +17,7 @@ from app.demo_model.arithmetic import expression_in
 from app.demo_model.conversation import Conversation
 from app.demo_model.evidence import KEY, passages_in
 from app.demo_model.fill import Filler, Shape
+from app.demo_model.followup import ORDINAL, leaned_on
 from app.demo_model.parts import to_look_up
 from app.demo_model.readings import Clues
 from app.demo_model.words import alike, content_stems, content_words, other_words, stem, stems, word_set, words
@@ -174,7 +175,7 @@ class Chooser:
         """Content words of the part, and those of the earlier question that a follow-up leans on."""
         found = content_words(re.sub(KEY, "", part))
         if single and (background := leaned_on(self.conversation)):
-            found = content_words(f"{background} {_ORDINAL.sub(' ', part)}")
+            found = content_words(f"{background} {ORDINAL.sub(' ', part)}")
         return " ".join(found[:MOST_QUERY_WORDS])
 
     def forced(self, name: str | None) -> Wanted | None:
@@ -261,25 +262,6 @@ def _without_tool(text: str, tool: Tool) -> str:
     )
     text = re.sub(r"\b(?:using|use|with|call) (?:the|this|your) (?:tool|function)\b[,.]?", " ", text, flags=re.I)
     return " ".join(text.split()).strip(" ,") or text
-
-
-_ORDINALS = {"first": 0, "former": 0, "second": 1, "latter": 1, "third": 2, "fourth": 3, "last": -1}
-
-
-_ORDINAL = re.compile(rf"\bthe ({'|'.join(_ORDINALS)})\b(?: one)?", re.I)
-
-
-def leaned_on(conversation: Conversation) -> str:
-    """What a follow-up leans on: the earlier question, or the thing of it that `the second one` means."""
-    things = to_look_up(conversation.background).things if conversation.background else ()
-    found = _ORDINAL.search(conversation.question)
-    at = _ORDINALS[found[1].lower()] if found else 0
-    return things[at] if found and at < len(things) else conversation.background
-
-
-def standing_alone(conversation: Conversation) -> str:
-    """The question without the words that only point back."""
-    return _ORDINAL.sub(" ", conversation.question) if conversation.background else conversation.question
 
 
 def _distinct(wanted: Sequence[Wanted]) -> list[Wanted]:

@@ -138,7 +138,7 @@ def similarity(one: str, other: str) -> float:
 
 _ABBREVIATIONS = word_set("e.g i.e vs mr mrs ms dr st fig figs sec cf approx resp incl ca dept prof jr sr vol pp art")
 _BREAK = re.compile(
-    r"([.!?]+[\"'”’)\]*_`]*)\s+(?=[\"'“‘(\[*_`]*(?:[A-Z0-9À-ÞА-Я\u0370-\u03ff\u0590-\u06ff]|[a-z]+_\w))|([。！？]+[」』”]?)"
+    r"([.!?]{1,6}[\"'”’)\]*_`]{0,4})\s+(?=[\"'“‘(\[*_`]{0,4}(?:[A-Z0-9À-ÞА-Я\u0370-\u03ff\u0590-\u06ff]|[a-z]+_\w))|([。！？]+[」』”]?)"
 )
 _BULLET = re.compile(r"^\s{0,8}(?:[-*+•‣▪–]|\(?\d{1,2}[.)]|\(?[a-z][.)])\s+")
 _FENCE = re.compile(r"^\s*(```|~~~)")

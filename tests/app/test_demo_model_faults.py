@@ -110,7 +110,7 @@ async def test_a_stream_falls_silent_after_n_chunks(http: aiohttp.ClientSession,
 
 
 async def test_bytes_drip(http: aiohttp.ClientSession, url: str) -> None:
-    body = {**SUM, "demo_faults": {"drip_bytes_per_s": 400}}
+    body = {**SUM, "demo_faults": {"drip_bytes_per_s": 4000}}
     async with http.post(f"{url}/chat/completions", json=body) as answer:
         parts = [part async for part in answer.content.iter_any()]
     assert len(parts) > 5

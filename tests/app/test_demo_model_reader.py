@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from app.demo_model.arithmetic import expression_in, shown, value_of
@@ -223,9 +225,9 @@ class Plan(BaseModel):
 ROLES = "Split the question.\n- Roles: researcher (finds and cites facts); analyst (calculates figures)"
 
 
-def plan(question: str) -> Plan:
+def plan(question: str, *before: Json) -> Plan:
     schema = {"type": "json_schema", "json_schema": {"name": "Plan", "schema": Plan.model_json_schema()}}
-    messages = [{"role": "system", "content": ROLES}, user(question)]
+    messages = [{"role": "system", "content": ROLES}, *before, user(question)]
     return Plan.model_validate_json(think({"model": "m", "messages": messages, "response_format": schema}).text)
 
 
@@ -253,6 +255,21 @@ def test_an_overview_becomes_aspects_and_a_simple_question_stays_one() -> None:
     assert all("sourdough" in task.question for task in overview)
     assert len({task.title for task in overview}) == len(overview)
     assert [task.question for task in plan("What is sourdough?").tasks] == ["What is sourdough?"]
+
+
+def test_the_plan_of_a_follow_up_can_be_read_without_the_conversation() -> None:
+    compared = user("Compare sourdough and yeast bread"), {"role": "assistant", "content": "..."}
+    defined = user("What is a starter?"), {"role": "assistant", "content": "..."}
+    asked = {
+        "and how long does the second one keep?": "How long does yeast bread keep?",
+        "Which of them keeps longer?": "Which of sourdough and yeast bread keeps longer?",
+    }
+    assert {q: plan(q, *compared).tasks[0].question for q in asked} == asked
+    assert plan("How often do I feed it?", *defined).tasks[0].question == "How often do I feed a starter?"
+    assert (
+        plan("And what about the cost?", *defined).tasks[0].question
+        == "What is known about the cost, with regard to a starter?"
+    )
 
 
 def test_roles_are_those_of_the_prompt() -> None:
@@ -554,6 +571,45 @@ def test_it_says_what_it_is_and_what_it_can_do() -> None:
     assert "search the documents" in text
     assert "No tool was offered" in answer(user("What is sourdough?"), tools=[])
     assert answer(user("What is 6 times 7?"), tools=[]).startswith("6 × 7 = **42**")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece", ["1", "1+", "(", "a,", "x and ", "'a", "- a\n", "a vs ", "\n", " ", ".", "[abc123] ", "x: y\n"]
+)
+def test_long_monotonous_text_is_read_in_time(piece: str) -> None:
+    text = piece * (60_000 // len(piece))
+    next_calls(text)
+    plan(text)
+    found("What is a b?", f"[abc123] d > h\n{text}")
+    answer(user(f"Question: a b?\n\n## One\n{text}"), tools=[])
+
+
+TALK = [
+    "What is sourdough?",
+    "Compare a1 and b2: c",
+    "## A\nb. [abc123]",
+    "Missing:\n- x",
+    "Summarise: " + "a b. " * 200,
+]
+conversations = st.lists(
+    st.builds(
+        lambda role, text: {"role": role, "content": text, "tool_call_id": "c0"},
+        st.sampled_from(["system", "user", "assistant", "tool"]),
+        st.one_of(st.text(max_size=80), st.sampled_from([BREAD, *TALK])),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(conversations)
+@settings(max_examples=300, deadline=None)
+def test_any_conversation_gets_a_reply(messages: list[Json]) -> None:
+    reply = think({"model": "m", "messages": messages, "tools": TOOLS})
+    assert reply.calls or reply.text
+    for call in reply.calls:
+        assert set(call.arguments) == set(call.tool.fields)
 
 
 def test_the_same_conversation_gets_the_same_reply() -> None:
