@@ -131,11 +131,11 @@ class Lanes(dict[str, Lane]):
         super().__init__((lane.id, lane) for lane in lanes)
         self._of_span: dict[str, str] = {}
 
-    def of(self, span_id: str, title: str = "") -> Lane:
+    def of(self, span_id: str) -> Lane:
         """Lane of a task's span: that of its node, or one more when another task of the node is still at work."""
         if (known := self._of_span.get(span_id, "")) in self:
             return self[known]
-        lane = self._for_task(span_id, title)
+        lane = self._for_task(span_id)
         lane.rounds += 1
         self._of_span[span_id] = lane.id
         return lane
@@ -157,14 +157,13 @@ class Lanes(dict[str, Lane]):
         parent = parent_of(span_id)
         return None if parent in (None, ROOT) else self.of(str(parent))
 
-    def _for_task(self, span_id: str, title: str) -> Lane:
+    def _for_task(self, span_id: str) -> Lane:
         above, name = self.above(span_id), span_id.rpartition("|")[2].partition(":")[0]
         id_ = f"{above.id}/{name}" if above else name
         parent_id, depth = (above.id, above.depth + 1) if above else (None, 0)
         node = self.get(id_)
         if node is None:
-            words = title or name.replace("_", " ").capitalize()
-            return self.place(Lane(id_, words, parent_id=parent_id, depth=depth))
+            return self.place(Lane(id_, name.replace("_", " ").capitalize(), parent_id=parent_id, depth=depth))
         if not node.running():
             return node
         words = f"{node.title} {sum(lane.node == id_ for lane in self.values()) + 1}"

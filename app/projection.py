@@ -159,7 +159,7 @@ class RunView:
     # -- nodes and sub-agents ----------------------------------------------------------------------------------------
 
     def _node_started(self, event: RunEvent, at: float) -> None:
-        lane = self.lanes.of(event.span_id, str(event.data.get("name", "")))
+        lane = self.lanes.of(event.span_id)
         if not lane.running():  # else a call inside it was quicker
             lane.begin(at)
 
