@@ -18,7 +18,7 @@ _FUNCTION_WORDS = """
 a about am an and are as at be been being but by can could did do does doing for from had has have having he her here
 his how i if in into is it its me might must my no nor not of on or our ours please shall she should so some such than
 that the their theirs them then there these they this those to too very was we were what when where which while who
-whom whose why will with would you your
+whom whose why will with would you your s t d m ll re ve
 """
 STOPWORDS = frozenset(_FUNCTION_WORDS.split())
 
@@ -31,7 +31,7 @@ def terms(text: str, *, keep_stopwords: bool = False) -> list[str]:
         parts = _PART.findall(_CAMEL.sub("_", word)) if _is_compound(word) else ()
         words.append(lowered)
         words += [part.lower() for part in parts if len(parts) > 1]
-    kept = [word[:MAX_TERM_CHARS] for word in words if len(word) > 1 and (keep_stopwords or word not in STOPWORDS)]
+    kept = [word[:MAX_TERM_CHARS] for word in words if keep_stopwords or word not in STOPWORDS]
     return list(Stemmer.Stemmer("english").stemWords(kept))
 
 

@@ -15,6 +15,10 @@ def test_compounds_count_whole_and_by_their_parts() -> None:
     assert terms("getUserName") == ["getusernam", "get", "user", "name"]
 
 
+def test_letters_and_digits_alone_are_words() -> None:
+    assert terms("It's the C library, chapter 7") == ["c", "librari", "chapter", "7"]
+
+
 def test_a_question_of_function_words_alone_keeps_them() -> None:
     assert query_terms("how do I use the index") == ["use", "index"]
     assert query_terms("to be or not to be") == ["to", "be", "or", "not"]
@@ -24,5 +28,5 @@ def test_a_question_of_function_words_alone_keeps_them() -> None:
 @given(st.text(st.characters(codec=None), max_size=2000))
 def test_any_text_has_terms_that_fit_a_row(text: str) -> None:
     for term in terms(text):
-        assert 1 < len(term) <= MAX_TERM_CHARS
+        assert 1 <= len(term) <= MAX_TERM_CHARS
         assert term == "".join(term.split())
