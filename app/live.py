@@ -104,6 +104,7 @@ class LiveView:
         now = view.ended if view.ended is not None else max(0.0, now_epoch - (view.started_at or now_epoch))
         numbers = view.numbers()
         path = critical_path(view, now)
+        critical = {lane.id for lane in path}
         ended = view.ended is not None
         return {
             **{key: self._run[key] for key in ("run_id", "thread_id", "graph")},
@@ -115,7 +116,7 @@ class LiveView:
             "status_line": status_line(view, self._status, now),
             "meters": {name: getattr(view.meters, name) for name in view.meters.__slots__},
             "plan": [{**sub, "state": self._state(view.lanes.get(lane_of_task(sub["id"])))} for sub in view.plan],
-            "lanes": [self._lane(lane, now, lane in path) for lane in view.drawn_lanes()],
+            "lanes": [self._lane(lane, now, lane.id in critical) for lane in view.drawn_lanes()],
             "shape": self._shape(path),
             "critical_path": [lane.title for lane in path],
             "serial_s": round(serial_s(view, now), 2) if ended else None,
@@ -127,7 +128,7 @@ class LiveView:
             "sources": _sources(view, numbers),
             "missing": view.missing,
             "error": view.error,
-            "requests": list(view.requests.values()),
+            "requests": [dict(request) for request in view.requests.values()],
             "budget": view.budget,
             "budget_reached": view.budget_reached,
         }
@@ -274,7 +275,11 @@ def _sources(view: RunView, numbers: Mapping[str, int]) -> list[JSON]:
     in_answer = set(cited_keys(view.answer))
     rest = sorted((it for it in view.sources.values() if it["key"] not in numbers), key=lambda it: -it["score"])
     ordered = [*(view.sources[key] for key in numbers), *rest]
-    return [{**it, "n": n, "cited": it["key"] in in_answer} for n, it in enumerate(ordered, 1)]
+    # copied: what was sent is compared with what is there later
+    return [
+        {**it, "found_by": list(it["found_by"]), "n": n, "cited": it["key"] in in_answer}
+        for n, it in enumerate(ordered, 1)
+    ]
 
 
 def _acting(lane: Lane) -> bool:

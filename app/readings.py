@@ -39,12 +39,12 @@ def _finished_s(lanes: list[Lane]) -> list[float]:
 
 def critical_path(view: RunView, now: float) -> list[Lane]:
     """The chain of lanes that set the latency: from the one that ended last, back through what it waited for."""
-    path: list[Lane] = []
+    path: dict[str, Lane] = {}
     lane = _last(view.lanes.top(), now)
-    while lane is not None and lane not in path:
-        path.append(lane)
+    while lane is not None and lane.id not in path:
+        path[lane.id] = lane
         lane = _last(view.lanes.before(lane), now)
-    return path[::-1]
+    return list(path.values())[::-1]
 
 
 def _last(lanes: list[Lane], now: float) -> Lane | None:
