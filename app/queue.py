@@ -41,7 +41,8 @@ class Timing:
     """Pause between two looks for what others left behind."""
     blocked_s: float = 1.0
     """Pause before a claim is tried again while the lease of another worker is not over."""
-    poll_s: float = 5.0
+    poll_s: float = 1.0
+    """A notification that comes while the listener connects, or while the queue is being looked at, is lost."""
     grace_s: float = 5.0
     """For runs to come to a super-step's end when their worker stops; after it they are cut and handed back."""
 
