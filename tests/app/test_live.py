@@ -148,6 +148,15 @@ def test_a_question_that_was_answered_is_sent_again() -> None:
     assert view.patch(EPOCH)["set"]["requests"][0]["answer"] == "yes"
 
 
+def test_a_source_that_somebody_else_found_too_is_sent_again() -> None:
+    found = [*finds(1, 2, agent("1"), source("aaa111")), *finds(3, 4, agent("2"), source("aaa111"))]
+    view = live(RESEARCH, begun(), planned(1, sub("1"), sub("2")), spawned(1, "1"), spawned(1, "2"), found[:3])
+    assert view.whole(EPOCH)["sources"][0]["found_by"] == ["Part 1"]
+    view.apply(found[3:])
+
+    assert view.patch(EPOCH)["set"]["sources"][0]["found_by"] == ["Part 1", "Part 2"]
+
+
 # -- what the page is told -------------------------------------------------------------------------
 
 
