@@ -252,10 +252,12 @@ def _numerals(text: str) -> str:
     text = _FRACTION.sub(
         lambda found: f"{_UNITS.get((found[1] or '').lower(), 1)} / {_FRACTIONS[found[2].lower()]} times", text
     )
-    return _NUMBER_WORDS.sub(lambda found: str(_spelled(found.group())), text)
+    text = _NUMBER_WORDS.sub(lambda found: str(_spelled(found.group())), text)
+    return _SHARE.sub(r"\2 * \1 / 100", text) if len(re.findall(r"\d+(?:\.\d+)?", text)) > 2 else text
 
 
 _FRACTION = re.compile(rf"\b(?:(a|an|one|two|three|four) )?({'|'.join(_FRACTIONS)}) of\b", re.IGNORECASE)
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:%|percent)\s+of\s+(\d[\d,]*(?:\.\d+)?)", re.I)
 _ANY = "|".join([*_UNITS, *_TENS, *_SCALES])
 _NUMBER_WORDS = re.compile(rf"\b(?:{_ANY})(?:(?:[\s-]+|\s+and\s+)(?:{_ANY}))*\b", re.IGNORECASE)
 

@@ -124,7 +124,7 @@ _CUES = {
         r"\b(because|since|so that|therefore|thus|reason|due to|otherwise|to avoid|in order to|causes?|leads? to)\b",
         re.I,
     ),
-    "when": re.compile(r"\b(?:when|if|whenever|unless|pays|within|before|after|\d{4})\b", re.I),
+    "when": re.compile(r"\b(?:when|if|whenever|unless|pays|within|\d{4})\b", re.I),
     "who": re.compile(r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+|\b(person|people|party|team|user|owner|tenant|manager)s?\b"),
     "where": re.compile(r"\b(in|at|on|under|inside|near|located|stored|kept)\b", re.I),
     "how": re.compile(
@@ -263,12 +263,17 @@ def _focused(focus: frozenset[str], inside: Mapping[str, float], around: Mapping
     return own >= 0.5 or place >= 0.75
 
 
+_WITHOUT = re.compile(r"\b(?:without|no|not) (?:any |an? |the )?([\w-]+)", re.I)
+
+
 def _bonus(question: Question, sentence: Sentence, about: float) -> float:
     bonus = 0.08 / (1 + sentence.passage) + (0.05 if sentence.at == 0 else 0.0)
     bonus += 0.25 * about
     if thing := question.focus or content_stems(question.subject):
         begin = stems(" ".join(sentence.text.split()[:6]))
         bonus += (0.3 if question.focus else 0.2) * len(thing & begin) / len(thing)
+        if (lacking := _WITHOUT.search(sentence.text)) and stems(lacking[1]) & thing:
+            bonus -= 0.25
     if any((cue := _CUES.get(kind)) and cue.search(sentence.text) for kind in question.kinds):
         bonus += 0.12
     if "define" in question.kinds and question.subject:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from app.demo_model.titles import title_of
 from app.demo_model.words import clipped, words
 
 
@@ -49,6 +50,19 @@ def _code(clues: Clues) -> str:
     return (found[1] or found[2]).strip() if found else ""
 
 
+_DICTATED = re.compile(
+    r"\b(?:note|save|remember|record|write (?:down|to)|say|says|saying|tell|text|message|reads?)\b[^:\n]{0,60}?"
+    r"(?::|\bthat\b)\s+(\S.*)",
+    re.I | re.S,
+)
+
+
+def dictated(text: str) -> str:
+    """What is to be written: `save a note: the rent is due` -> `the rent is due`."""
+    found = _DICTATED.search(text[:4000])
+    return found[1].strip() if found and len(found[1].split()) > 1 else ""
+
+
 def _whole(clues: Clues) -> str:
     return clipped(clues.text, 2000)
 
@@ -62,7 +76,11 @@ READINGS: tuple[tuple[frozenset[str], Callable[[Clues], str]], ...] = (
         frozenset(
             ("answer", "summary", "response", "content", "result", "conclusion", "text", "body", "report", "draft")
         ),
-        lambda clues: clues.answer(),
+        lambda clues: clues.answer() or dictated(clues.text),
+    ),
+    (
+        frozenset(("title", "subject", "headline", "label")),
+        lambda clues: title_of(dictated(clues.text) or clues.answer() or clues.text),
     ),
     (frozenset(("message", "prompt", "instruction", "instructions", "input", "request", "task", "goal")), _whole),
 )

@@ -28,6 +28,8 @@ def title_of(question: str) -> str:
         text = f"How {found[2]} work{'s' if found[1].lower() == 'does' else ''}"
     elif found := re.match(rf"how many (.+?) (?:{AUXILIARIES})\b", text, re.I):
         text = f"Number of {found[1]}"
+    elif found := re.match(rf"(?:what|which) ((?:\w+ ){{1,4}}?)(?:{AUXILIARIES})\b", text, re.I):
+        text = found[1]
     elif not re.match(rf"how (?!(?:{AUXILIARIES}|to|long|many|much|often|far|fast|large|big|old)\b)", text, re.I):
         text = re.split(r"[?!;:]|\.(?:\s|$)|,? and (?:how|what|why|when|which)\b", text)[0]
         text = _TITLE_HEAD.sub("", text).strip(" ,.")

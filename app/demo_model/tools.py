@@ -19,7 +19,7 @@ from app.demo_model.evidence import KEY, passages_in
 from app.demo_model.fill import Filler, Shape
 from app.demo_model.followup import ORDINAL, leaned_on
 from app.demo_model.parts import to_look_up
-from app.demo_model.readings import Clues
+from app.demo_model.readings import Clues, dictated
 from app.demo_model.words import alike, content_stems, content_words, other_words, stem, stems, word_set, words
 
 MOST_CALLS = 6
@@ -31,7 +31,10 @@ _KINDS = {
     "search": word_set("search retriev lookup find queri document corpus passag knowledg wiki ask"),
 }
 _DESCRIBED = {
-    "calculator": re.compile(r"\barithmetic|\bcalculat|\bmath(?:s|ematical)?\b", re.I),
+    "calculator": re.compile(
+        r"\barithmetic|\bcalculat|\bmath(?:s|ematical)?\b|\b(?:add|subtract|multiply|divide|sum)\b.{0,20}\bnumbers?\b",
+        re.I,
+    ),
     "clock": re.compile(r"\bcurrent (?:date|time)|\btoday's date|\bdate and time", re.I),
     "search": re.compile(
         r"\b(?:search|retrieve|look up|query)\b.{0,60}\b(?:document|passage|corpus|knowledge|web|page)", re.I
@@ -41,8 +44,9 @@ _CHANGING = frozenset(
     map(
         stem,
         word_set(
-            "send delete remove write create update insert post pay charge refund transfer execute run book order "
-            "cancel buy sell publish deploy move rename drop kill stop start restart submit invite share grant revoke"
+            """send delete remove write create update insert post pay charge refund transfer execute run book order
+            cancel buy sell publish deploy move rename drop kill stop start restart submit invite share grant revoke
+            save store add append upload remember forget schedule assign"""
         ),
     )
 )
@@ -114,6 +118,7 @@ _NOW = re.compile(
     r"date is it|day is it|date today|which year is it|what year is it)\b",
     re.IGNORECASE,
 )
+_POINTS_BACK = re.compile(r"\b(?:this|that|it|these|the answer|the above|what you (?:found|said|wrote))\b", re.I)
 _SUMMARY = re.compile(r"\b(?:summari[sz]e|shorten|rephrase|extract|proofread|condense|tl;?dr)\b", re.I)
 
 
@@ -150,6 +155,8 @@ class Chooser:
             return [self.call(tool, text) for tool in named[:MOST_CALLS]]
         if is_small_talk(text) or is_creative(text) or brings_text(self.conversation):
             return []
+        if acting := [tool for tool in self.tools if tool.changes_something() and self._fits(tool, text)]:
+            return [self.call(max(acting, key=lambda tool: self._overlap(tool, text)), text)]
         parts = to_look_up(text)
         wanted: list[Wanted] = []
         for part in parts.questions:
@@ -174,6 +181,8 @@ class Chooser:
     def query(self, part: str, *, single: bool) -> str:
         """Content words of the part, and those of the earlier question that a follow-up leans on."""
         found = content_words(re.sub(KEY, "", part))
+        if (asks := re.match(r"(?:and )?(when|why)\b", part, re.I)) and len(found) <= 2:
+            found.insert(0, asks[1].lower())  # a search by meaning can use it, one by words drops it
         if single and (background := leaned_on(self.conversation)):
             found = content_words(f"{background} {ORDINAL.sub(' ', part)}")
         return " ".join(found[:MOST_QUERY_WORDS])
@@ -199,10 +208,15 @@ class Chooser:
             known = _into(strings, _EXPRESSION_FIELDS, expression)
         elif tool.kind == "search":
             known = _into(strings, _QUESTION_FIELDS, query or self.query(text, single=True) or text)
-        clues = Clues(_without_tool(text, tool), self.conversation.system, fields=known)
+        clues = Clues(_without_tool(text, tool), self.conversation.system, lambda: self._pointed_text(text), known)
         filler = Filler(tool.parameters, clues, self.shapes)
         made = filler.fill() if tool.parameters else {}
         return Wanted(tool, made if isinstance(made, dict) else {})
+
+    def _pointed_text(self, text: str) -> str:
+        """What `save this as a note` means: the last answer, without its citations."""
+        points = _POINTS_BACK.search(text) and not dictated(text)
+        return re.sub(rf"\s*{KEY}", "", self.conversation.said) if points else ""
 
     def _named(self, tool: Tool, text: str) -> bool:
         """The tool is asked for by name: `use the weather tool`, `magic_function(3)`."""
@@ -217,9 +231,16 @@ class Chooser:
         """The question holds at least half of the words of the tool's name, and its verb if it changes something."""
         asked = content_stems(text)
         name = [stem(word) for word in tool.name_words]
-        if tool.changes_something() and not ({name[0]} | alike(name[0])) & stems(text):
+        verb = bool(name) and bool(({name[0]} | alike(name[0])) & stems(text))
+        if tool.changes_something() and (not verb or _ASKS_ONLY.match(text)):
             return False
         telling = [word for word in name if word not in _EMPTY]
+        if name and name[0] in _SHOWING and len(telling) > 1:
+            telling = telling[1:]
+            if not verb and not re.search(
+                rf"\b(?:my|our|all|saved|those|what|which)\s+{re.escape(telling[0][:4])}", text, re.I
+            ):
+                return False
         if not telling:
             return False
         held = [word for word in telling if word in asked or alike(word) & asked]
@@ -237,6 +258,8 @@ class Chooser:
         return 4 * len(name & asked) + 3 * kind, len((told | fields) & asked)
 
 
+_SHOWING = frozenset(map(stem, word_set("list show read view open load display")))
+_ASKS_ONLY = re.compile(r"(?:how|what|why|when|where|who|which|should|is|are|does|do|did|can i|may i)\b", re.I)
 _EMPTY = frozenset(map(stem, word_set("get set make do fetch tool function my the a run call")))
 
 

@@ -100,6 +100,7 @@ def found(question: str, passages: str = BREAD, query: str = "bread") -> str:
         ("the sum of 4, 5 and 6", "4 + 5 + 6", "15"),
         ("the average of 3, 4 and 8", "(3 + 4 + 8) / 3", "5"),
         ("two thirds of 90", "2 / 3 * 90", "60"),
+        ("what is 12% of 340 plus 7?", "340 * 12 / 100 + 7", "47.8"),
         ("square root of 16", "16 ** 0.5", "4"),
         ("split 120 between 4 people", "120 / 4", "30"),
         ("How much is 1,250.50 + 99?", "1250.50 + 99", "1349.5"),
@@ -318,6 +319,34 @@ def test_other_tools_are_called_by_their_names_words_and_changing_ones_only_by_t
     assert next_calls("Create a high priority ticket for the customer '你好啊集团'", tools) == [
         ("create_ticket", {"customer_name": "你好啊集团", "priority": "high"})
     ]
+
+
+NOTES = [
+    SEARCH,
+    offered("save_note", "Save a note for the person. Only when they ask for it.", title=TEXT, text=TEXT),
+    offered("list_notes", "List the notes that were saved, newest first."),
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "calls"),
+    [
+        ("Save a note: the rent is due on the third.",
+         [("save_note", {"title": "Rent is due on third", "text": "the rent is due on the third."})]),
+        ("Show me my notes", [("list_notes", {})]),
+        ("How do I save a note?", [("search_documents", {"query": "save note"})]),
+        ("List the steps to bake a loaf", [("search_documents", {"query": "List steps bake loaf"})]),
+        ("What should I note about critics?", [("search_documents", {"query": "note critics"})]),
+    ],
+)  # fmt: skip
+def test_a_notebook_is_used_when_asked_for(question: str, calls: list[tuple[str, Json]]) -> None:
+    assert next_calls(question, NOTES) == calls
+
+
+def test_the_last_answer_can_be_saved() -> None:
+    said = {"role": "assistant", "content": "The rent is 1,250 euros. [a1b2c3]"}
+    [(name, arguments)] = next_calls([user("What is the rent?"), said, user("Save this as a note")], NOTES)
+    assert (name, arguments["text"]) == ("save_note", "The rent is 1,250 euros.")
 
 
 def test_strict_tools_get_null_and_usual_values_where_the_question_says_nothing() -> None:
