@@ -69,7 +69,7 @@ def _line(upload: Json) -> None:
     )
     words = f"<b>{done - len(failed) if _over(upload) else done} of {total} indexed</b>" + _rest(upload, seen)
     rows = "".join(
-        f"<li><b>{escape(str(row['name']))}</b> {escape(str(row['reason']))} {escape(str(row.get('fix') or ''))}</li>"
+        f"<li><b>{escape(str(row['name']))}</b>: {escape(_sentences(row['reason'], row.get('fix')))}</li>"
         for row in failed
     )
     st.html(
@@ -80,12 +80,19 @@ def _line(upload: Json) -> None:
 
 def _rest(upload: Json, seen: Json) -> str:
     if _over(upload):
-        passages = f", {seen['chunks']:,} passages" if seen.get("chunks") else ""
+        count = seen.get("chunks") or 0
+        passages = f", {count:,} passage{'' if count == 1 else 's'}" if count else ""
         later = "; vectors are catching up" if seen.get("pending_vectors") else ""
         return f"{passages}{later}."
     current = f" · reading {escape(str(seen['current']))}" if seen.get("current") else ""
     question = " · your question goes out when they are in" if upload["question"] else ""
     return current + question
+
+
+def _sentences(*parts: object) -> str:
+    """Reasons and fixes as sentences: `a damaged PDF` -> `A damaged PDF.`"""
+    told = (str(part).strip().rstrip(".") for part in parts if part)
+    return " ".join(f"{words[:1].upper()}{words[1:]}." for words in told)
 
 
 def _all() -> list[dict[str, Any]]:

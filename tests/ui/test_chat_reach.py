@@ -165,17 +165,20 @@ def test_a_reader_who_scrolled_up_is_left_alone(open_page: Open, site: Any) -> N
 # ---- files and refusals
 
 
-def test_files_are_indexed_and_then_the_question_goes_out(open_page: Open) -> None:
+def test_files_are_indexed_and_then_the_question_goes_out(open_page: Open, site: Any) -> None:
+    site.clock(indexed=1)
     page = open_page()
     files = [{"name": name, "mimeType": "text/plain", "buffer": b"x"} for name in ("a.md", "locked.pdf", "c.md")]
     page.set_input_files("input[type=file]", files)
     page.wait_for_selector("[data-testid=stChatInput] >> text=locked.pdf")
     page.fill(INPUT, "What do they say?")
     page.press(INPUT, "Enter")
-    page.wait_for_selector(".sx-upload >> text=your question goes out")
+    page.wait_for_selector(".sx-upload >> text=1 of 3 indexed")
+    assert "reading locked.pdf · your question goes out when they are in" in page.inner_text(".sx-upload")
+    site.clock(indexed=None)
     page.wait_for_selector(".question >> text=What do they say?")
     assert "2 of 3 indexed" in page.inner_text(".sx-upload")
-    assert "locked.pdf is encrypted. Save it without a password." in page.inner_text(".sx-upload")
+    assert "locked.pdf: An encrypted PDF. Save it without a password." in page.inner_text(".sx-upload")
 
 
 def test_a_refused_question_is_not_lost(open_page: Open) -> None:

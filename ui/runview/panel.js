@@ -117,7 +117,7 @@ class Panel {
 /** [label, value, second line, [part, whole] where a share has a true whole]. */
 function meterValues(view) {
   const { meters, plan } = view;
-  const done = plan.filter((row) => ENDED.has(row.state)).length;
+  const done = plan.filter((row) => GOOD.has(row.state)).length;
   const values = [];
   if (plan.length) values.push(["Sub-tasks", `${done} of ${plan.length}`, "", [done, plan.length]]);
   if (meters.cost_usd !== null) values.push(["Cost, estimated", dollars(meters.cost_usd)]);

@@ -141,7 +141,7 @@ class Turn {
 
   drawAfter(view) {
     const notes = view.missing.map((gap) => ({ id: `m ${gap.title}`, state: "partial", lead: `${gap.title} is missing.`, rest: gap.reason }));
-    if (view.error) notes.unshift({ id: "error", state: view.status === "lost" ? "lost" : "failed", lead: view.error.message, rest: view.error.fix || "" });
+    if (view.error && view.status !== "cancelled") notes.unshift({ id: "error", state: view.status === "lost" ? "lost" : "failed", lead: view.error.message, rest: view.error.fix || "" });
     keyed(this.after, isLive(view) ? [] : notes, (note) => note.id, (note) => {
       const parts = { lead: el("b"), rest: el("span") };
       const node = el("div", { class: `note f-${familyOf(note.state)}` }, mark(note.state), el("p", {}, parts.lead, " ", parts.rest));

@@ -14,6 +14,8 @@ const RUN_WORDS = {
 const UNFINISHED = new Set(["queued", "running", "waiting"]);
 const ENDED = new Set(["done", "cached", "partial", "failed", "timed_out", "cancelled", "not_taken", "lost"]);
 
+const GOOD = new Set(["done", "cached", "partial"]);
+
 const isLive = (view) => UNFINISHED.has(view.status);
 
 function seconds(value) {
