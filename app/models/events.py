@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator
 from typing import NoReturn
 
 from agents.errors import ModelUnavailable
-from app.model_faults import from_json
-from app.model_http import Call, Event
+from app.models.faults import from_json
+from app.models.http import Call, Event
 
 LINE_LIMIT_BYTES = 8 << 20
 """Longest single event."""

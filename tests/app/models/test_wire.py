@@ -9,8 +9,8 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from app.model_wire import Memo, message_json, response_format, strict_schema, wire_tool
 from app.models import Endpoint, chat_model
+from app.models.wire import Memo, message_json, response_format, strict_schema, wire_tool
 
 
 def sent(messages: list[Any], **options: Any) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import SecretStr
 
 from agents.errors import ModelRefusedRequest, ModelUnavailable, RunError
-from app.model_faults import from_json, retry_after_s, to_json
 from app.models import Deadlines, Endpoint, Models, chat_model
+from app.models.faults import from_json, retry_after_s, to_json
 
 PATIENT = Deadlines()
 SHORT = Deadlines(connect_s=2, first_token_s=0.2, between_tokens_s=0.2, total_s=0.5)

@@ -14,8 +14,8 @@ from uuid import uuid4
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
-from app.model_faults import from_json, to_json
-from app.model_wire import UNKNOWN_TOOL, UNUSABLE
+from app.models.faults import from_json, to_json
+from app.models.wire import UNKNOWN_TOOL, UNUSABLE
 
 REASONS = "unusable_tool_calls"
 """Key in `additional_kwargs`: tool call id -> why it cannot run."""

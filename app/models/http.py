@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from agents.errors import ModelRefusedRequest, ModelUnavailable, RefusedRequestKind, UnavailableKind
-from app.model_faults import NEXT_MOVE, from_json, parsed_body, retry_after_s, told, why_refused
+from app.models.faults import NEXT_MOVE, from_json, parsed_body, retry_after_s, told, why_refused
 
 RESPONSE_LIMIT_BYTES = 64 << 20
 ERROR_LIMIT_BYTES = 64 << 10

@@ -1,7 +1,7 @@
 """Models by role: a lean client under LangChain's types, for any OpenAI-compatible URL.
 
 LangChain's `ChatOpenAI` brings the message conversions, tool binding and structured output; the transport is ours
-(`model_http.py`), because the stock client spends 71 % of an agent's turn re-walking the history. There are no
+(`http.py`), because the stock client spends 71 % of an agent's turn re-walking the history. There are no
 retries here: they live in the agents' middleware. `timeout`, `max_retries` and `http_client` have no effect.
 """
 
@@ -20,11 +20,11 @@ from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, PrivateAttr, SecretStr, model_validator
 
-from app.model_answer import REASONS, Asked, StreamedAnswer, name_reasons, settle
-from app.model_events import stream_events
-from app.model_http import SESSIONS, Call, Deadlines, Endpoint, post_json
-from app.model_probe import Check, Probe, probe
-from app.model_wire import Memo, message_json, message_memo, request_body, response_format, tool_memo, wire_tool
+from app.models.answer import REASONS, Asked, StreamedAnswer, name_reasons, settle
+from app.models.events import stream_events
+from app.models.http import SESSIONS, Call, Deadlines, Endpoint, post_json
+from app.models.probe import Check, Probe, probe
+from app.models.wire import Memo, message_json, message_memo, request_body, response_format, tool_memo, wire_tool
 
 __all__ = ["Check", "Deadlines", "Endpoint", "LeanChatModel", "Models", "Probe", "chat_model", "cost_usd"]
 

@@ -16,8 +16,8 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from agents.errors import ModelRefusedRequest, RunError
-from app.model_faults import to_json
-from app.model_http import Deadlines, Endpoint, post_json
+from app.models.faults import to_json
+from app.models.http import Deadlines, Endpoint, post_json
 
 VLLM_TOOLS = "start vLLM with --enable-auto-tool-choice and --tool-call-parser, or use a model that calls tools"
 VLLM_JSON = (

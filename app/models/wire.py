@@ -16,7 +16,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
-from app.model_faults import to_json
+from app.models.faults import to_json
 
 UNUSABLE = "] "
 """Put before arguments that must not run: every JSON parser refuses them, one that completes cut text too."""
