@@ -263,7 +263,7 @@ def _focused(focus: frozenset[str], inside: Mapping[str, float], around: Mapping
     return own >= 0.5 or place >= 0.75
 
 
-_WITHOUT = re.compile(r"\b(?:without|no|not) (?:any |an? |the )?([\w-]+)", re.I)
+_WITHOUT = re.compile(r"\bwithout (?:any |an? |the )?([\w-]+)", re.I)
 
 
 def _bonus(question: Question, sentence: Sentence, about: float) -> float:

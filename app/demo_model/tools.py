@@ -20,7 +20,17 @@ from app.demo_model.fill import Filler, Shape
 from app.demo_model.followup import ORDINAL, leaned_on
 from app.demo_model.parts import to_look_up
 from app.demo_model.readings import Clues, dictated
-from app.demo_model.words import alike, content_stems, content_words, other_words, stem, stems, word_set, words
+from app.demo_model.words import (
+    alike,
+    content_stems,
+    content_words,
+    is_content,
+    other_words,
+    stem,
+    stems,
+    word_set,
+    words,
+)
 
 MOST_CALLS = 6
 MOST_QUERY_WORDS = 14
@@ -181,8 +191,10 @@ class Chooser:
     def query(self, part: str, *, single: bool) -> str:
         """Content words of the part, and those of the earlier question that a follow-up leans on."""
         found = content_words(re.sub(KEY, "", part))
-        if (asks := re.match(r"(?:and )?(when|why)\b", part, re.I)) and len(found) <= 2:
-            found.insert(0, asks[1].lower())  # a search by meaning can use it, one by words drops it
+        if re.match(r"(?:when|why|how)\b", part, re.I) and len(found) <= 2:
+            # so few words say little: a search by meaning can use what kind of question it is
+            manner = (word.lower() if word.lower() in _MANNER else word for word in words(part))
+            found = [word for word in manner if is_content(word) or word in _MANNER]
         if single and (background := leaned_on(self.conversation)):
             found = content_words(f"{background} {ORDINAL.sub(' ', part)}")
         return " ".join(found[:MOST_QUERY_WORDS])
@@ -258,6 +270,7 @@ class Chooser:
         return 4 * len(name & asked) + 3 * kind, len((told | fields) & asked)
 
 
+_MANNER = word_set("when why how use used using work works")
 _SHOWING = frozenset(map(stem, word_set("list show read view open load display")))
 _ASKS_ONLY = re.compile(r"(?:how|what|why|when|where|who|which|should|is|are|does|do|did|can i|may i)\b", re.I)
 _EMPTY = frozenset(map(stem, word_set("get set make do fetch tool function my the a run call")))

@@ -38,7 +38,8 @@ STOP = word_set(
 )
 
 WEAK = word_set(
-    "keep make take put go come try see look seem change give want allow start set happen become amount number value list"
+    """keep make take put go come try see look seem change give want allow start set happen become list amount number
+    value"""
 )
 """Words that say little alone: they go into a query and count for little in an answer."""
 

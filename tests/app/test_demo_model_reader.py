@@ -334,7 +334,7 @@ NOTES = [
         ("Save a note: the rent is due on the third.",
          [("save_note", {"title": "Rent is due on third", "text": "the rent is due on the third."})]),
         ("Show me my notes", [("list_notes", {})]),
-        ("How do I save a note?", [("search_documents", {"query": "save note"})]),
+        ("How do I save a note?", [("search_documents", {"query": "how save note"})]),
         ("List the steps to bake a loaf", [("search_documents", {"query": "List steps bake loaf"})]),
         ("What should I note about critics?", [("search_documents", {"query": "note critics"})]),
     ],
