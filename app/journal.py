@@ -65,7 +65,7 @@ class Recorder:
         self._pool, self._run_id, self._epoch, self._seq = pool, run_id, epoch, last_seq
         self._waiting: list[RunEvent] = []
         self._news = asyncio.Event()
-        self._closing = False
+        self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.lost: asyncio.Event = asyncio.Event()
         """Set when another worker has the run: nothing written from then on is kept."""
@@ -77,7 +77,7 @@ class Recorder:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing = True
+        self._closing.set()
         self._news.set()
         if self._task:
             await self._task
@@ -98,7 +98,7 @@ class Recorder:
 
     async def flush(self) -> None:
         """Store everything waiting and take no more. Raises StaleWriter when another worker has the run."""
-        self._closing = True
+        self._closing.set()
         self._news.set()
         if self._task:
             await self._task
@@ -109,10 +109,10 @@ class Recorder:
             raise StaleWriter(f"run {self._run_id} belongs to another worker")
 
     async def _run(self) -> None:
-        while not (self._closing and not self._waiting) and not self.lost.is_set():
+        while not (self._closing.is_set() and not self._waiting) and not self.lost.is_set():
             await self._news.wait()
-            if not self._closing:
-                await asyncio.sleep(FLUSH_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), FLUSH_S)
             self._news.clear()
             batch, self._waiting = joined(self._waiting), []
             if batch:
@@ -120,6 +120,7 @@ class Recorder:
 
     async def _store(self, batch: list[RunEvent], result: Result | None = None) -> None:
         numbered = [replace(event, seq=self._seq + at) for at, event in enumerate(batch, 1)]
+        unsure = False
         for pause_s in (*RETRY_S, None):
             try:
                 await self._insert(numbered, result)
@@ -128,13 +129,16 @@ class Recorder:
             except StaleWriter:
                 self.lost.set()
                 return
-            except psycopg.errors.UniqueViolation:
+            except psycopg.errors.UniqueViolation as error:
+                if not unsure or error.diag.table_name != "run_events":
+                    raise
                 # the commit went through and only its acknowledgement was lost with the connection
                 self._seq = numbered[-1].seq
                 return
             except (psycopg.OperationalError, psycopg.errors.ConnectionException) as error:
                 if pause_s is None:
                     raise
+                unsure = True
                 log.warning("run %s: events wait for the database: %s", self._run_id, error)
                 await asyncio.sleep(pause_s)
 
@@ -211,6 +215,8 @@ class Journal:
 
         Yields an empty batch when nothing came for a while, so that the caller can look at the run's row.
         """
+        if after and await self._is_over(run_id, after):
+            return
         woken = asyncio.Event()
         self._readers[run_id].add(woken)
         try:
@@ -230,6 +236,13 @@ class Journal:
             if not self._readers[run_id]:
                 del self._readers[run_id]
 
+    async def _is_over(self, run_id: str, after: int) -> bool:
+        """Nothing comes after `after`: somebody asks again who has seen the end."""
+        last = "select seq, type from run_events where run_id = %s order by seq desc limit 1"
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(last, (run_id,))).fetchone()
+        return row is not None and row["seq"] <= after and row["type"] in TERMINAL
+
     async def _listen(self) -> None:
         while True:
             try:
@@ -241,7 +254,7 @@ class Journal:
                             self.commands.put_nowait(note.payload)
                         for reader in self._readers.get(note.payload, ()):
                             reader.set()
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 log.warning("event listener lost the database, trying again: %s", error)
                 await asyncio.sleep(RETRY_S[1])
 
