@@ -22,6 +22,10 @@ class Rejected(ValueError):
         self.limit, self.actual, self.fix = limit, actual, fix
 
 
+class Conflict(Rejected):
+    """A request that could be taken at another time."""
+
+
 class NotFound(LookupError):
     """No such thread or run, or somebody else's."""
 

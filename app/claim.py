@@ -167,7 +167,7 @@ class Claim:
         place = given.get("from") or {"run_id": self._run["parent_run_id"]}
         before: Row = {}
         if place["run_id"]:
-            at = {"thread_id": place["run_id"], "checkpoint_ns": ""} | place
+            at = {"thread_id": place["run_id"], "checkpoint_ns": "", "checkpoint_id": place.get("checkpoint_id")}
             before = dict((await graph.aget_state({"configurable": at})).values)
         return first_state(graph.channels, before, given, self._run["run_id"])
 

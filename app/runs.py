@@ -13,7 +13,7 @@ import orjson
 from psycopg.types.json import Jsonb
 
 from app.activities import Activity
-from app.borders import NotFound, Rejected, checked_budget, checked_id, checked_question
+from app.borders import Conflict, NotFound, Rejected, checked_budget, checked_id, checked_question
 from app.events import ROOT, RunEvent, json_safe
 from app.journal import Journal, Recorder
 from app.postgres import Pool
@@ -21,7 +21,7 @@ from app.queue import RunQueue
 
 MAX_TITLE_CHARS = 60
 TERMINAL = ("succeeded", "failed", "cancelled")
-MULTITASK = ("enqueue", "interrupt", "branch")
+MULTITASK = ("enqueue", "interrupt", "branch", "reject")
 HEAD = "head"
 """Stands for the newest run of the branch that is being read, looked up under the thread's lock."""
 
@@ -108,14 +108,16 @@ class Runs:
         after: str | None = None,
         budget: Mapping[str, Any] | None = None,
         values: Mapping[str, Any] | None = None,
+        more: Mapping[str, Any] | None = None,
         owner: str = "local",
     ) -> Row:
         """Admit a run: when this returns, the run will happen, whatever dies.
 
         The same `idempotency_key` with the same request returns the first run; with another request it is Rejected.
         `multitask` says what happens while another run of the conversation is going: `enqueue` waits for it,
-        `interrupt` stops it first, `branch` starts beside it from where it started. `after` names the run to go on
-        from, `""` the beginning; unset, it is the newest one of the branch that is being read.
+        `interrupt` stops it first, `branch` starts beside it from where it started, `reject` raises Conflict. `after`
+        names the run to go on from, `""` the beginning; unset, it is the newest one of the branch that is being read.
+        `values` are fields of the graph's state; `more` is kept with the run as it is.
         """
         self._activity(graph)
         question = checked_question(question, self._max_question_chars)
@@ -132,11 +134,13 @@ class Runs:
         given: Row = {"question": question}
         given |= {"budget": checked_budget(budget)} if budget else {}
         given |= {"values": dict(values)} if values else {}
+        given |= more or {}
         digest = hashlib.sha256(orjson.dumps([thread_id, graph, given, multitask, after])).hexdigest()
         if key and (first := await self._replayed(owner, key, digest)):
             return first
         parent = await self._parent(thread_id, multitask, after, owner)
-        return await self._admit(thread_id, graph, given, parent, key, digest, owner)
+        alone = multitask == "reject"
+        return await self._admit(thread_id, graph, given, parent, key, digest, owner, alone=alone)
 
     async def _replayed(self, owner: str, key: str, digest: str) -> Row | None:
         """The run that this key started before. Raises Rejected when it was another request."""
@@ -164,7 +168,16 @@ class Runs:
         return HEAD
 
     async def _admit(
-        self, thread_id: str, graph: str, given: Row, parent: str | None, key: str | None, digest: str, owner: str
+        self,
+        thread_id: str,
+        graph: str,
+        given: Row,
+        parent: str | None,
+        key: str | None,
+        digest: str,
+        owner: str,
+        *,
+        alone: bool = False,
     ) -> Row:
         run_id = str(uuid4())
         async with self._pool.connection() as connection, connection.transaction():
@@ -173,6 +186,8 @@ class Runs:
             thread = await locked.fetchone()
             if thread is None:
                 raise NotFound(f"there is no thread {thread_id}")
+            if alone:
+                await self._refuse_if_busy(connection, thread_id, key)
             if parent is HEAD:
                 parent = thread["head_run_id"]
             inserted = await connection.execute(
@@ -194,6 +209,16 @@ class Runs:
         if first is None:
             raise NotFound(f"there is no run of key {key}")
         return first
+
+    async def _refuse_if_busy(self, connection: Any, thread_id: str, key: str | None) -> None:
+        """Raise Conflict when another request's run is going; the same request's is no conflict."""
+        query = (
+            "select run_id from runs where thread_id = %s and status in ('queued', 'running') "
+            "and (%s::text is null or idempotency_key is distinct from %s) limit 1"
+        )
+        if row := await (await connection.execute(query, (thread_id, key, key))).fetchone():
+            raise Conflict("thread_busy", f"thread: run {row['run_id']} is going", field="multitask_strategy",
+                           actual=row["run_id"], fix="wait for it, or choose enqueue or interrupt")  # fmt: skip
 
     async def _queue_when_due(self, connection: Any, run_id: str, parent: str | None) -> None:
         """Queue the run now, unless its parent is going: then the parent's end queues it."""

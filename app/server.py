@@ -20,7 +20,7 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from app.borders import NotFound, Rejected
+from app.borders import Conflict, NotFound, Rejected
 from app.compose import App
 from app.documents_api import documents_router
 from app.gate import COOKIE, BodyLimits, Gate, Refused, database_gone, sign_in_router
@@ -72,8 +72,9 @@ def _errors(app: FastAPI) -> None:
     @app.exception_handler(Rejected)
     async def rejected(_: Request, error: Rejected) -> Response:
         return error_response(
-            422, error.code, error.message, field=error.field, limit=error.limit, actual=error.actual, fix=error.fix
-        )
+            409 if isinstance(error, Conflict) else 422, error.code, error.message,
+            field=error.field, limit=error.limit, actual=error.actual, fix=error.fix,
+        )  # fmt: skip
 
     @app.exception_handler(NotFound)
     async def not_found(_: Request, error: NotFound) -> Response:
