@@ -113,16 +113,24 @@ class RunView:
         self._suspend(at)
         self.status = "waiting"
         for request in self.requests.values():
-            if request["answer"] is None:
-                self.lanes.of(request["span_id"]).wait_for_person()
+            if request["answer"] is None and (lane := self._asker(request["span_id"])):
+                lane.wait_for_person()
 
     def _interrupt_raised(self, event: RunEvent, at: float) -> None:
-        asked = {**event.data, "span_id": event.span_id, "asked_s": at, "answer": None, "answered_by": None}
+        lane = self._asker(event.span_id)
+        where = {"span_id": event.span_id, "lane_id": lane.id if lane else None}
+        asked = {**event.data, **where, "asked_s": at, "answer": None, "answered_by": None}
         self.requests.setdefault(str(event.data.get("id", "")), asked)
 
     def _interrupt_answered(self, event: RunEvent, at: float) -> None:
         if request := self.requests.get(str(event.data.get("id", ""))):
             request["answer"], request["answered_by"] = event.data.get("answer"), event.data.get("by")
+
+    def _asker(self, span_id: str) -> Lane | None:
+        """Lane that asked. A node's own `interrupt()` does not say which node it is: it is the one that waits."""
+        if span_id != ROOT:
+            return self.lanes.of(span_id)
+        return next((lane for lane in self.lanes.values() if lane.state == "waiting"), None)
 
     @property
     def worked_s(self) -> float:

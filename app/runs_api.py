@@ -117,9 +117,13 @@ def threads_router(get_app: GetApp) -> APIRouter:
 
     @router.get("/threads/{thread_id}/runs")
     async def thread_runs(thread_id: str, owner: Owner) -> dict[str, Any]:
-        """Runs of the branch that is being read, oldest first, each with the branches beside it."""
+        """Runs of the branch that is being read, oldest first, each with the branches beside it.
+
+        Without their outputs, so that a page can look often; `/runs/{run_id}` has each.
+        """
         line = await get_app().runs.branch(thread_id, owner)
-        return {"runs": [{**public(run), "siblings": run["siblings"]} for run in line]}
+        rows = [{**public(run), "siblings": run["siblings"]} for run in line]
+        return {"runs": [{name: value for name, value in row.items() if name != "output"} for row in rows]}
 
     @router.post("/threads/{thread_id}/runs")
     async def start(
@@ -147,6 +151,7 @@ def public(run: Mapping[str, Any]) -> dict[str, Any]:
     names = (
         "run_id",
         "thread_id",
+        "parent_run_id",
         "graph",
         "status",
         "question",

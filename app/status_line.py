@@ -10,17 +10,27 @@ MAX_NAMES = 3
 
 _PLAIN = {
     "queued": ("Queued.", "It starts as soon as a worker is free."),
-    "waiting": ("Waiting for you.", ""),
     "failed": ("The run failed.", "What was found so far is kept."),
-    "cancelled": ("Stopped.", "What was found so far is kept."),
-    "lost": ("The worker is gone.", "Everything up to its last step is kept."),
+    "lost": ("The worker is gone.", "Another one takes over within seconds, and goes on from its last step."),
 }
+_ASKED = {
+    "approval": ("One step reaches outside Sextant, so it needs your word.",
+                 "{} steps reach outside Sextant, so each one needs your word."),
+    "doubt": ("One step may have happened or not, and only you can tell.",
+              "{} steps may have happened or not, and only you can tell."),
+    "question": ("It asks you something before it goes on.", "It asks you {} things before it goes on."),
+}  # fmt: skip
 
 
 def status_line(view: RunView, status: str, now: float) -> dict[str, str]:
     """Lead and rest of the sentence; `status` is what the run's row says."""
     team = view.team()
     done = sum(lane.state in ENDED for lane in team)
+    if status == "waiting":
+        return {"lead": "Waiting for you.", "rest": _asked(view)}
+    if status == "cancelled":
+        began = any(lane.start is not None for lane in view.lanes.values())
+        return {"lead": "Stopped.", "rest": "What was found so far is kept." if began else "It had not begun."}
     if status in _PLAIN:
         lead, rest = _PLAIN[status]
         return {"lead": lead, "rest": (view.error or {}).get("message", rest)}
@@ -37,6 +47,13 @@ def status_line(view: RunView, status: str, now: float) -> dict[str, str]:
         return {"lead": doing, "rest": ""}
     parts = f"{done} of {_count(len(team), 'sub-task')} done." if team else ""
     return {"lead": f"{active[-1].title}.", "rest": f"{parts} {doing}".strip()}
+
+
+def _asked(view: RunView) -> str:
+    """Why it stopped, by what kind of word it needs."""
+    kinds = [request.get("kind") for request in view.requests.values() if request["answer"] is None]
+    told = {kind: kinds.count(kind) for kind in _ASKED if kind in kinds}
+    return " ".join(_ASKED[kind][n > 1].format(n) for kind, n in told.items())
 
 
 def _success(team: Sequence[Lane]) -> str:

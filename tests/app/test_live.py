@@ -329,6 +329,10 @@ def test_a_clock_behind_the_workers_makes_no_negative_times() -> None:
 
 # -- one sentence ----------------------------------------------------------------------------------
 
+def asks(*kinds: str) -> list[RunEvent]:
+    return [ev(2, "interrupt.raised", "write:1", "run", id=f"q{n}", kind=kind) for n, kind in enumerate(kinds)]
+
+
 TWO = [*begun(), *planned(1, sub("1", title="Latency"), sub("2", title="SLA terms"))]
 STOPPED = {"message": "Stopped.", "fix": ""}
 
@@ -347,7 +351,15 @@ STOPPED = {"message": "Stopped.", "fix": ""}
          "1 of 1 sub-task done."),
         ([*begun(), *planned(1, *(sub(n) for n in "12345")), *(spawned(1, n) for n in "12345")],
          "0 of 5 sub-tasks are done.", "Working on part 1, part 2, part 3 and 2 more."),
-        ([*TWO, ev(2, "run.cancelled", error=STOPPED)], "Stopped.", "Stopped."),
+        ([ev(2, "run.cancelled", error=STOPPED)], "Stopped.", "It had not begun."),
+        ([*TWO, ev(2, "run.cancelled", error=STOPPED)], "Stopped.", "What was found so far is kept."),
+        ([*TWO, *asks("approval"), ev(2, "run.waiting")], "Waiting for you.",
+         "One step reaches outside Sextant, so it needs your word."),
+        ([*TWO, *asks("approval", "approval", "doubt"), ev(2, "run.waiting")], "Waiting for you.",
+         "2 steps reach outside Sextant, so each one needs your word. "
+         "One step may have happened or not, and only you can tell."),
+        ([*TWO, *asks("question"), ev(2, "run.waiting")], "Waiting for you.",
+         "It asks you something before it goes on."),
         ([*TWO, ev(2, "run.failed", error={"message": "large: 503"})], "The run failed.", "large: 503"),
         ([*TWO, ev(2, "run.handed_back")], "Queued.", "It starts as soon as a worker is free."),
     ],
