@@ -44,11 +44,12 @@ class Site:
             return answer
 
 
-def start(*options: str) -> tuple[subprocess.Popen[bytes], Site]:
+def start() -> tuple[subprocess.Popen[bytes], Site]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(FIXTURE), "--port", str(port), *options])
+    command = [sys.executable, str(FIXTURE), "--port", str(port)]
+    process = subprocess.Popen(command, cwd=FIXTURE.parent)  # not the root: the look must not hang on where one starts
     site = Site(f"http://127.0.0.1:{port}", port)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
