@@ -10,6 +10,7 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -17,6 +18,7 @@ from langchain.agents.middleware.types import ExtendedModelResponse
 from langchain.tools.tool_node import ToolCallRequest
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import ToolException
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
@@ -33,6 +35,7 @@ BACKOFF_MAX_S = 8.0
 MAX_RETRY_AFTER_S = 30.0
 MAX_REPAIRS = 2
 MAX_OBSERVATION_CHARS = 24_000
+NO_ANSWER = "I had to stop before I had an answer."
 
 Answer = ModelResponse[Any] | AIMessage | ExtendedModelResponse[Any]
 ModelHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
@@ -74,9 +77,22 @@ class BoundSteps(AgentMiddleware[Any, Any]):
         allowance = allowance_of(request)
         concluding = allowance is not None and allowance.concluding()
         calls, tokens = spent_since_question(request)
-        if request.tools and (concluding or calls >= self.max_steps - 1 or tokens >= self.max_tokens * WARN_AT):
-            request = request.override(tool_choice="none")
-        return await handler(request)
+        last = concluding or calls >= self.max_steps - 1 or tokens >= self.max_tokens * WARN_AT
+        if not (request.tools and last):
+            return await handler(request)
+        return _without_calls(await handler(request.override(tool_choice="none")))
+
+
+def _without_calls(response: ModelResponse[Any]) -> ModelResponse[Any]:
+    """An answer, also from a model that does not take no for one: else its loop would go on for ever."""
+    message = response.result[-1] if response.result else None
+    if not isinstance(message, AIMessage) or not message.tool_calls:
+        return response
+    log.warning("a model called tools although it was told to answer")
+    more = {name: value for name, value in message.additional_kwargs.items() if name != "tool_calls"}
+    text = str(message.text).strip() or NO_ANSWER
+    answer = message.model_copy(update={"content": text, "tool_calls": [], "additional_kwargs": more})
+    return replace(response, result=[*response.result[:-1], answer])
 
 
 def spent_since_question(request: ModelRequest[Any]) -> tuple[int, int]:
@@ -123,6 +139,11 @@ def _unparsable(response: ModelResponse[Any]) -> str:
 class RetryModel(AgentMiddleware[Any, Any]):
     """Up to three attempts of one model call, with full jitter, honouring `Retry-After`."""
 
+    def __init__(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """`pause`: how to wait for some seconds."""
+        super().__init__()
+        self._pause = pause
+
     async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> Answer:
         for attempt in range(1, MODEL_ATTEMPTS + 1):
             try:
@@ -135,7 +156,7 @@ class RetryModel(AgentMiddleware[Any, Any]):
                 await adispatch_custom_event(
                     "llm.retry", {"attempt": attempt + 1, "reason": error.problem, "pause_s": round(pause_s, 2)}
                 )
-                await asyncio.sleep(pause_s)
+                await self._pause(pause_s)
         raise AssertionError("unreachable: the loop returns or raises")
 
 
@@ -155,29 +176,34 @@ class GuardTools(AgentMiddleware[Any, Any]):
         problem = ""
         for attempt in range(1, contract.retries + 2):
             try:
-                async with asyncio.timeout(contract.timeout_s):
+                async with asyncio.timeout(contract.timeout_s) as deadline:
                     return _bounded(await handler(request))
             except GraphBubbleUp:
                 raise
-            except TimeoutError:
+            except asyncio.CancelledError:
+                if (current := asyncio.current_task()) is None or current.cancelling():
+                    raise
+                problem = "something that it waited for was cancelled"
+                break
+            except (RunError, ToolException) as error:
+                problem = str(error)
+                if not getattr(error, "retriable", False):
+                    break
+            except Exception as error:
+                if not deadline.expired():
+                    # a tool is somebody else's code: whatever it raises, the agent and its siblings go on
+                    log.warning("tool %s failed", request.tool_call["name"], exc_info=error)
+                    problem = f"{type(error).__name__}: {error}"
+                    break
                 problem = f"no answer within {contract.timeout_s:g} s (attempt {attempt} of {contract.retries + 1})"
                 if contract.effect == "at_most_once":
                     problem += "; it may have happened all the same, so it must not be repeated"
                 await adispatch_custom_event(
                     "tool.timeout", {"tool": request.tool_call["name"], "call_id": request.tool_call["id"]}
                 )
-            except RunError as error:
-                problem = str(error)
-                if not getattr(error, "retriable", False):
-                    break
-            except Exception as error:
-                # a tool is somebody else's code: whatever it raises, the agent and its siblings go on
-                log.warning("tool %s failed", request.tool_call["name"], exc_info=error)
-                problem = f"{type(error).__name__}: {error}"
-                break
         return ToolMessage(
             content=f"{request.tool_call['name']} failed: {problem}. Go on without it, or try it differently once.",
-            tool_call_id=request.tool_call["id"],
+            tool_call_id=request.tool_call["id"] or "",
             name=request.tool_call["name"],
             status="error",
         )
@@ -185,15 +211,10 @@ class GuardTools(AgentMiddleware[Any, Any]):
 
 def _bounded(result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
     """Cut what no context window should hold, and say so."""
-    if (
-        isinstance(result, ToolMessage)
-        and isinstance(result.content, str)
-        and len(result.content) > MAX_OBSERVATION_CHARS
-    ):
-        cut = result.content[:MAX_OBSERVATION_CHARS]
-        note = f"\n[cut: {len(result.content):,} characters, {MAX_OBSERVATION_CHARS:,} shown]"
-        return result.model_copy(update={"content": cut + note})
-    return result
+    if not isinstance(result, ToolMessage) or len(text := str(result.text)) <= MAX_OBSERVATION_CHARS:
+        return result
+    note = f"\n[cut: {len(text):,} characters, {MAX_OBSERVATION_CHARS:,} shown]"
+    return result.model_copy(update={"content": text[:MAX_OBSERVATION_CHARS] + note})
 
 
 def stack(max_steps: int, max_tokens: int | None = None) -> list[AgentMiddleware[Any, Any]]:

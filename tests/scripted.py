@@ -56,9 +56,9 @@ def calls(*wanted: tuple[str, Mapping[str, Any]], text: str = "", first_id: int 
     return says(text).model_copy(update={"tool_calls": made})
 
 
-def garbles(name: str = "search_documents", args: str = '{"query": "cu') -> AIMessage:
-    """A turn whose only tool call cannot be parsed."""
-    broken = {"type": "invalid_tool_call", "name": name, "args": args, "id": "call_1", "error": "not JSON"}
+def garbles(name: str = "search_documents", args: str = "no JSON") -> AIMessage:
+    """A turn whose only tool call cannot be read; not cut JSON, which LangChain's chunks would complete."""
+    broken = {"type": "invalid_tool_call", "name": name, "args": args, "id": "call_1", "error": None}
     return says("").model_copy(update={"invalid_tool_calls": [broken]})
 
 
