@@ -13,16 +13,18 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-from tokenizers import Tokenizer
 
 from retrieval.documents import clean_text
 from retrieval.terms import terms
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
 
 Vectors = npt.NDArray[np.float32]
 MINILM = Path(__file__).parent / "minilm"
@@ -48,7 +50,7 @@ class OnnxEmbedder:
     MAX_TOKENS = 256
     dimensions = 384
 
-    def __init__(self, session: onnxruntime.InferenceSession, tokenizer: Tokenizer, name: str, threads: int) -> None:
+    def __init__(self, session: InferenceSession, tokenizer: Tokenizer, name: str, threads: int) -> None:
         self.name = name
         self._session = session
         self._tokenizer = tokenizer
@@ -62,6 +64,9 @@ class OnnxEmbedder:
 
     @classmethod
     def _load(cls, folder: Path, threads: int) -> OnnxEmbedder:
+        import onnxruntime  # here, in a thread: importing it takes longer than loading the model
+        from tokenizers import Tokenizer
+
         digests = _verified(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1

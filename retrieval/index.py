@@ -1,8 +1,8 @@
 """The dense half of search: unit vectors under FAISS, ranked by inner product. The only file that knows FAISS.
 
-Up to 50,000 vectors a flat index is exact and fast enough (2 to 17 ms); `FLAT_UP_TO` is where an inverted file would
-begin. FAISS' file format has no checksum (30 of 120 damaged files loaded and answered wrongly), so a file reaches
-`load` only after its SHA-256 was checked against the manifest.
+The index is flat: exact, and fast enough up to some 50,000 vectors (2 to 17 ms). Beyond that an inverted file pays, and
+its recall must be tuned on the corpus at hand. FAISS' file format has no checksum (30 of 120 damaged files loaded and
+answered wrongly), so a file reaches `load` only after its SHA-256 was checked against the manifest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FLAT_UP_TO = 50_000
 FILE = "vectors.faiss"
 Vectors = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -74,21 +73,18 @@ class DenseIndex:
         wanted = min(k, len(self))
         if wanted < 1 or (allowed is not None and not allowed):
             return []
+        faiss = _faiss()  # its thread count is each thread's own, and searches come from several
         row = np.ascontiguousarray(query.reshape(1, -1), dtype=np.float32)
-        scores, ids = self._index.search(row, wanted, params=self._only(allowed))
+        only = None
+        if allowed is not None:
+            only = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.fromiter(allowed, dtype=np.int64)))
+        scores, ids = self._index.search(row, wanted, params=only)
         return [(int(at), float(score)) for at, score in zip(ids[0], scores[0], strict=True) if at >= 0]
 
     def lacks(self, row_ids: Collection[int]) -> set[int]:
         """Which of these chunks have no vector here yet."""
         asked = np.fromiter(row_ids, dtype=np.int64)
         return {int(row_id) for row_id in asked[~np.isin(asked, self._ids)]}
-
-    def _only(self, allowed: Collection[int] | None) -> Any:
-        if allowed is None:
-            return None
-        faiss = _faiss()
-        ids = np.fromiter(allowed, dtype=np.int64)
-        return faiss.SearchParameters(sel=faiss.IDSelectorBatch(ids))
 
     def save(self, folder: Path) -> None:
         _faiss().write_index(self._index, str(folder / FILE))

@@ -18,8 +18,10 @@ from retrieval.parse.text import decode, parse_text
 
 MARKDOWN_ENDINGS = (".md", ".markdown", ".mdown", ".mkd")
 HTML_ENDINGS = (".html", ".htm", ".xhtml")
-_HTML_START = re.compile(r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.I | re.S)
-_HTML_TAG = re.compile(r"</?(p|div|h[1-6]|table|ul|span|a|br)\b[^>]*>", re.I)
+_HTML_START = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*)?(?>(?:<!--.*?-->\s*)*)<(!doctype\s+html|html|head|body)\b", re.I | re.S
+)
+_HTML_TAG = re.compile(r"</?(p|div|h[1-6]|table|ul|span|a|br)\b[^>]{0,500}>", re.I)
 _MARKDOWN_HINT = re.compile(r"^(#{1,6} \S|```|~~~)", re.M)
 _BINARY = (
     (b"\xd0\xcf\x11\xe0", "an old Office file, or one with a password", "save it as DOCX without a password"),
