@@ -124,14 +124,17 @@ function meterValues(view) {
   values.push(["Tokens", tokens(meters.tokens_in + meters.tokens_out),
     `${tokens(meters.tokens_in)} in, ${tokens(meters.tokens_out)} out`]);
   values.push(["Model calls", String(meters.calls), plural(meters.tools, "tool call")]);
-  if (view.speedup !== null && values.length < 4) {
+  if (isComparable(view) && values.length < 4) {
     values.push(["Side by side", `${view.speedup.toFixed(1)} times faster`, `one by one ${seconds(view.serial_s)}`]);
   }
   return values;
 }
 
+/** A run that was cut short proves nothing about speed. */
+const isComparable = (view) => view.speedup !== null && view.serial_s && (isLive(view) || view.status === "succeeded");
+
 function speedFoot(view) {
-  if (view.speedup === null || !view.serial_s) return "";
+  if (!isComparable(view)) return "";
   const so = view.ended_s === null ? "so far" : "took";
   const spent = view.ended_s ?? view.serial_s / view.speedup;
   const floor = view.floor_s ? ` Floor of this plan, estimated: ${seconds(view.floor_s)}.` : "";
