@@ -52,6 +52,7 @@ def status_line(view: RunView, status: str, now: float) -> dict[str, str]:
 def _asked(view: RunView) -> str:
     """Why it stopped, by what kind of word it needs."""
     kinds = [request.get("kind") for request in view.requests.values() if request["answer"] is None]
+    kinds = [kind if kind in _ASKED else "question" for kind in kinds]  # a graph's own question is of any kind
     told = {kind: kinds.count(kind) for kind in _ASKED if kind in kinds}
     return " ".join(_ASKED[kind][n > 1].format(n) for kind, n in told.items())
 

@@ -329,6 +329,7 @@ def test_a_clock_behind_the_workers_makes_no_negative_times() -> None:
 
 # -- one sentence ----------------------------------------------------------------------------------
 
+
 def asks(*kinds: str) -> list[RunEvent]:
     return [ev(2, "interrupt.raised", "write:1", "run", id=f"q{n}", kind=kind) for n, kind in enumerate(kinds)]
 
@@ -358,7 +359,7 @@ STOPPED = {"message": "Stopped.", "fix": ""}
         ([*TWO, *asks("approval", "approval", "doubt"), ev(2, "run.waiting")], "Waiting for you.",
          "2 steps reach outside Sextant, so each one needs your word. "
          "One step may have happened or not, and only you can tell."),
-        ([*TWO, *asks("question"), ev(2, "run.waiting")], "Waiting for you.",
+        ([*TWO, *asks("colour"), ev(2, "run.waiting")], "Waiting for you.",
          "It asks you something before it goes on."),
         ([*TWO, ev(2, "run.failed", error={"message": "large: 503"})], "The run failed.", "large: 503"),
         ([*TWO, ev(2, "run.handed_back")], "Queued.", "It starts as soon as a worker is free."),
