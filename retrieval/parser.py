@@ -1,37 +1,27 @@
 """Read strangers' files in processes that may die: parse, chunk and cut into terms, under a deadline and a memory cap.
 
-A hostile PDF can loop, swell or crash its reader; here that costs one worker and one file. Both ends are in this file:
-`ParserPool` for the parent, `main` for the child (`python -m retrieval.parser`). They speak lines of JSON, never
-pickle, and the parent checks what it is told. The child starts with an empty environment and can write no file.
+A hostile PDF can loop, swell or crash its reader; here that costs one worker and one file. This is the parent's end,
+`parser_process` the child's. They speak lines of JSON, never pickle, and the parent checks what it is told. The child
+starts with an empty environment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import resource
-import signal
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from retrieval.chunk import chunk
-from retrieval.documents import Digested, IngestError, Piece, clean_text, indexed_text
-from retrieval.parse import parse
-from retrieval.parse.blocks import Parsed, Unreadable
-from retrieval.terms import terms
+from retrieval.documents import Digested, IngestError, Piece
 
 MEMORY_BYTES = 2_000_000_000
 MAX_LINE_BYTES = 1_000_000
-_BROKEN = (ConnectionError, ValueError, KeyError, TypeError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
-MAX_TEXT_CHARS = 50_000_000
-MAX_CAPTION_CHARS = 300
-"""Titles and headings are cut here; a heading of a megabyte is not one."""
 BASE_TIMEOUT_S = 60.0
 TIMEOUT_S_PER_MB = 6.0
 """pypdf reads 20 to 50 pages a second, and a megabyte can hold a hundred."""
+_BROKEN = (ConnectionError, ValueError, KeyError, TypeError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 
 class ParserPool:
@@ -91,7 +81,7 @@ class _Worker:
     @classmethod
     async def start(cls, memory_bytes: int) -> _Worker:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-X", "utf8", "-m", "retrieval.parser", str(memory_bytes)),
+            *(sys.executable, "-P", "-X", "utf8", "-m", "retrieval.parser_process", str(memory_bytes)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -146,67 +136,3 @@ class _Worker:
 def _piece(line: dict[str, Any]) -> Piece:
     page = None if line["page"] is None else int(line["page"])
     return Piece(str(line["heading"]), page, str(line["text"]), tuple(str(term) for term in line["terms"]))
-
-
-# -- the child --------------------------------------------------------------------------------------------------------
-
-
-def main() -> None:
-    """Answer one request per line until the parent closes the pipe."""
-    _confine(int(sys.argv[1]))
-    answers, sys.stdout = sys.stdout, sys.stderr  # a library that prints must not speak in our name
-    for line in sys.stdin:
-        request = json.loads(line)
-        signal.alarm(int(request["timeout_s"]) + 5)  # the parent may be gone: then the kernel ends us
-        for answer in _answers(Path(request["path"]), request["name"]):
-            _write(answers, answer)
-        answers.flush()
-        signal.alarm(0)
-
-
-def _confine(memory_bytes: int) -> None:
-    limits = ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0))
-    for kind, limit in limits:
-        with suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS; the deadline still holds
-            resource.setrlimit(kind, (limit, limit))
-
-
-def _answers(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    try:
-        parsed = parse(path.read_bytes(), name)
-        _refuse_flood(parsed)
-        lines = list(_lines(parsed))
-    except Unreadable as error:
-        yield {"error": error.reason, "fix": error.fix}
-    except MemoryError:
-        yield {"error": "reading it needs more memory than one file may take", "fix": "split it and add the parts"}
-    except Exception as error:  # the border to libraries that read strangers' bytes: any of them may raise anything
-        reason = f"it can't be read ({type(error).__name__}: {error})"
-        yield {"error": reason[:300], "fix": "save it anew and try again"}
-    else:
-        yield from lines
-
-
-def _refuse_flood(parsed: Parsed) -> None:
-    chars = sum(len(block.text) for block in parsed.blocks)
-    if chars > MAX_TEXT_CHARS:
-        raise Unreadable(f"{chars:,} characters of text of {MAX_TEXT_CHARS:,} allowed", "split it and add the parts")
-
-
-def _lines(parsed: Parsed) -> Iterator[dict[str, Any]]:
-    title = clean_text(parsed.title[:MAX_CAPTION_CHARS])
-    notes = list(parsed.notes)
-    yield {"title": title, "media_type": parsed.media_type, "pages": parsed.pages, "notes": notes}
-    for section in chunk(parsed):
-        heading, text = clean_text(section.heading[:MAX_CAPTION_CHARS]), clean_text(section.text)
-        found = terms(indexed_text(title, heading, text))
-        yield {"heading": heading, "page": section.page, "text": text, "terms": found}
-    yield {"end": True}
-
-
-def _write(to: IO[str], answer: dict[str, Any]) -> None:
-    to.write(json.dumps(answer, ensure_ascii=False) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO
 
 from retrieval.documents import IngestError, Upload, display_name
-from retrieval.parse import is_archive, is_docx
 
 MAX_FILE_BYTES = 100_000_000
 MAX_MEMBERS = 5_000
@@ -33,6 +32,14 @@ _BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeE
 _ENDINGS = ".md .markdown .mdown .mkd .txt .text .rst .adoc .org .log .csv .tsv .html .htm .xhtml .pdf .docx"
 DOCUMENT_ENDINGS = frozenset(_ENDINGS.split())
 """What is taken from folders and archives, where much is no document. A file named by itself is always tried."""
+
+
+def is_archive(head: bytes) -> bool:
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def is_docx(archive: zipfile.ZipFile) -> bool:
+    return "word/document.xml" in archive.NameToInfo
 
 
 @dataclass(frozen=True, slots=True)

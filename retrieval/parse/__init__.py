@@ -15,6 +15,7 @@ from retrieval.parse.html import decode_html, parse_html
 from retrieval.parse.markdown import parse_markdown
 from retrieval.parse.pdf import parse_pdf
 from retrieval.parse.text import decode, parse_text
+from retrieval.sources import is_archive, is_docx
 
 MARKDOWN_ENDINGS = (".md", ".markdown", ".mdown", ".mkd")
 HTML_ENDINGS = (".html", ".htm", ".xhtml")
@@ -36,14 +37,6 @@ _BINARY = (
 _READABLE = "use PDF, DOCX, Markdown, HTML or plain text"
 _MANY_CONTROLS = 0.1
 _CONTROL_BYTES = bytes(set(range(32)) - {9, 10, 12, 13, 27})
-
-
-def is_archive(head: bytes) -> bool:
-    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
-
-
-def is_docx(archive: zipfile.ZipFile) -> bool:
-    return "word/document.xml" in archive.NameToInfo
 
 
 def parse(data: bytes, name: str) -> Parsed:
