@@ -43,9 +43,17 @@ class PublicBindRefused(RuntimeError):
 class Server(uvicorn.Server):
     """uvicorn's, but a signal ends event streams first."""
 
-    def __init__(self, config: uvicorn.Config, holder: "Holder") -> None:
+    def __init__(self, config: uvicorn.Config, holder: "Holder", url: str, *, browser: bool) -> None:
         super().__init__(config)
-        self._holder = holder
+        self._holder, self._url, self._browser = holder, url, browser
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say where the page is, once the port answers and not before."""
+        await super().startup(sockets)
+        if self.started:
+            _announce(self._holder.get(), self._url)
+            if self._browser:
+                await asyncio.to_thread(webbrowser.open, self._url)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End what would keep connections open, then stop."""
@@ -80,9 +88,7 @@ def serve(settings: Settings, *, browser: bool = False) -> int:
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         async with compose(settings) as holder.app:
-            _announce(holder.app, url)
-            if browser:
-                webbrowser.open(url)
+            await holder.app.bundled.wait()  # the first question can be one about the sample documents
             yield
         holder.app = None
 
@@ -93,7 +99,7 @@ def serve(settings: Settings, *, browser: bool = False) -> int:
         timeout_graceful_shutdown=10,
         access_log=False,
     )
-    server = Server(config, holder)
+    server = Server(config, holder, url, browser=browser)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 

@@ -18,7 +18,8 @@ async def ingest_bundled(corpus: Corpus, folder: Path = FIELD_GUIDE) -> IngestRe
     if await corpus.recall("bundled") == edition:
         return IngestReport()
     report = await corpus.ingest([folder])
-    await corpus.remember("bundled", edition)
+    if not report.failed:  # else the next start tries again
+        await corpus.remember("bundled", edition)
     return report
 
 
