@@ -19,8 +19,8 @@ from retrieval.documents import Digested, IngestError, Piece
 MEMORY_BYTES = 2_000_000_000
 MAX_LINE_BYTES = 1_000_000
 BASE_TIMEOUT_S = 60.0
-TIMEOUT_S_PER_MB = 6.0
-"""pypdf reads 20 to 50 pages a second, and a megabyte can hold a hundred."""
+TIMEOUT_S_PER_MB = 15.0
+"""pypdf reads some 60 pages a second, and a megabyte can hold a thousand."""
 _BROKEN = (ConnectionError, ValueError, KeyError, TypeError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 
