@@ -105,9 +105,11 @@ def serve(settings: Settings, *, browser: bool = False) -> int:
 
 
 def _asgi(holder: Holder, settings: Settings, lifespan: Any, port: int) -> Any:
-    streamlit_config.set_option("server.port", port)
     page = Path(ui.__file__).with_name("main.py")
-    return st.App(str(page), lifespan=lifespan, routes=[Mount("/api", app=_api(holder, settings))])
+    app = st.App(str(page), lifespan=lifespan, routes=[Mount("/api", app=_api(holder, settings))])
+    # after the App, which tells Streamlit where the page and so its theme lies; before, the theme would not be found
+    streamlit_config.set_option("server.port", port)
+    return app
 
 
 def _api(holder: Holder, settings: Settings) -> FastAPI:

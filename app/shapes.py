@@ -10,11 +10,11 @@ from typing import Any
 
 NODE_HEIGHT = 30
 ROW_GAP = 14
-COLUMN_GAP = 44
+COLUMN_GAP = 30
 LOOP_DEPTH = 22
 MAX_ROWS = 10
 """Sub-tasks of a plan that are drawn one by one."""
-_MIN_WIDTH, _MAX_WIDTH, _CHAR_WIDTH, _PADDING = 70, 150, 7.2, 44
+_MIN_WIDTH, _MAX_WIDTH, _CHAR_WIDTH, _PADDING = 70, 138, 7.2, 44
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ from app.settings import require_strict_msgpack
 
 require_strict_msgpack()
 
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,8 +16,6 @@ from psycopg.sql import SQL, Identifier
 
 from app.embedded_postgres import EmbeddedServer
 from app.postgres import Pool, migrate, open_pool
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `scripted`; pytest itself imports tests without touching the path
 
 from scripted import Script, ScriptedModel
 
