@@ -15,7 +15,8 @@ from agents.context import Context
 from agents.tools.contract import Contract, with_contract
 from retrieval.documents import Hit
 
-KEY_CHARS = 6
+KEY_CHARS = 8
+"""Hex digits: with 6, two of 10,000 passages would share one; with 8 it takes 100,000 for a chance in two."""
 PASSAGES = 6
 MAX_QUERY_CHARS = 2_000
 

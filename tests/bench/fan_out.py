@@ -36,13 +36,13 @@ GOALS = {8: 1.03, 64: 1.10}
 Ask = Callable[[int], Awaitable[None]]
 
 
-async def serve() -> None:
+async def serve(call_s: float) -> None:
     """A model that plans as many sub-tasks as the question says, and otherwise answers one sentence."""
     from aiohttp import web
 
     async def complete(request: Any) -> Any:
         asked = await request.json()
-        await asyncio.sleep(CALL_S)
+        await asyncio.sleep(call_s)
         text = "Found it."
         if "response_format" in asked:
             wide = int(re.findall(r"wide=(\d+)", json.dumps(asked["messages"]))[-1])
@@ -72,10 +72,10 @@ async def serve() -> None:
 
 
 @asynccontextmanager
-async def model() -> AsyncIterator[str]:
+async def model(*options: str) -> AsyncIterator[str]:
     """Base URL of the model in its own process."""
     process = subprocess.Popen(  # noqa: ASYNC220 - once, before anything is measured
-        [sys.executable, __file__, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, "--serve", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     try:
@@ -171,12 +171,13 @@ def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--serve", action="store_true")
+    options.add_argument("--call-ms", type=float, default=CALL_S * 1000)
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--wide", type=int, nargs="+", default=[8, 64])
     options.add_argument("--postgres", action="store_true")
     chosen = options.parse_args()
     if chosen.serve:
-        asyncio.run(serve())
+        asyncio.run(serve(chosen.call_ms / 1000))
         return
     figures = asyncio.run(measure(chosen.wide, chosen.repeats, chosen.postgres))
     print(f"fan-out, {CALL_S * 1000:.0f} ms a call, floor {FLOOR_S:.1f} s")

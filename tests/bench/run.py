@@ -7,6 +7,7 @@ from pathlib import Path
 BENCHES = (
     ("fan_out.py", "--postgres"),
     ("react_turns.py", "--repeats", "9"),
+    ("waist.py",),
     ("cold_start.py",),
     ("ingest.py",),
 )
