@@ -27,6 +27,7 @@ from langgraph.types import Send
 from scripted import calls, fills, says
 
 from agents.planner import Plan, SubTask
+from agents.tools.search import citation_key
 from app.events import ROOT, RunEvent, Translator, joined, json_safe, owner_of, parent_of, text_safe
 from graphs import chat, research
 
@@ -236,7 +237,7 @@ async def test_what_a_tool_call_came_to(scripted: Callable[..., Any]) -> None:
         "call_id": "call_1",
     }
     assert ends["search_documents"]["ok"]
-    assert ends["search_documents"]["sources"][0]["key"] == "3f9a1c"
+    assert ends["search_documents"]["sources"][0]["key"] == citation_key(PASSAGE.id)
     assert ends["search_documents"]["sources"][0]["quote"] == PASSAGE.text
     assert not ends["calculator"]["ok"]
     assert "has no value" in ends["calculator"]["text"]
