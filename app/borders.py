@@ -8,6 +8,9 @@ import jsonschema
 
 MAX_ID_CHARS = 100
 BUDGET_UNITS: dict[str, Callable[[Any], float]] = {"steps": int, "tokens": int, "usd": float, "seconds": float}
+MAX_DEPTH = 24
+"""Objects and lists inside one another that data may have; what is stored keeps a few levels more."""
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 _ID = re.compile(r"[A-Za-z0-9._:-]+")
 
 
@@ -42,7 +45,7 @@ def checked_question(text: Any, max_chars: int) -> str:
             "question_too_long", f"question: {len(text):,} characters of at most {max_chars:,}", field="question",
             limit=max_chars, actual=len(text), fix="upload the long part as a document and ask about it",
         )  # fmt: skip
-    if found := re.search("[\x00\ud800-\udfff]", text):
+    if found := _NO_TEXT.search(text):
         raise Rejected(
             "question_not_text", f"question: character {found.start() + 1} is U+{ord(found[0]):04X}, which is not text",
             field="question", actual=f"U+{ord(found[0]):04X}", fix="remove that character and send it again",
@@ -57,6 +60,25 @@ def checked_id(value: str, field: str) -> str:
             f"{field}_malformed", f"{field}: 1 to {MAX_ID_CHARS} of A-Z a-z 0-9 . _ : - are allowed", field=field,
             limit=MAX_ID_CHARS, actual=len(value), fix="leave it out to get a new one",
         )  # fmt: skip
+    return value
+
+
+def checked_json(value: Any, field: str, depth: int = MAX_DEPTH) -> Any:
+    """Data that can be stored as it is: text in its strings, not too deep. Raises Rejected with where it is not."""
+    if isinstance(value, str) and (found := _NO_TEXT.search(value)):
+        code = f"U+{ord(found[0]):04X}"
+        raise Rejected(f"{field.partition('.')[0]}_not_text", f"{field}: character {found.start() + 1} is {code}",
+                       field=field, actual=code, fix="remove that character and send it again")  # fmt: skip
+    if isinstance(value, int | float) and not -(2**63) <= value < 2**63:  # NaN is not either
+        raise Rejected("number_invalid", f"{field}: not a number of 64 bits", field=field, fix="send it as text")
+    if not isinstance(value, Mapping | list):
+        return value
+    if not depth:
+        raise Rejected("too_deep", f"{field[:200]}: more than {MAX_DEPTH} levels", field=field[:200], limit=MAX_DEPTH,
+                       fix="send it flatter")  # fmt: skip
+    for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+        checked_json(str(key), field, 1)
+        checked_json(item, f"{field}.{key}", depth - 1)
     return value
 
 

@@ -1,7 +1,8 @@
 """What goes out beside JSON: the one shape of an error, and event streams, of which nobody may hold too many."""
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -31,17 +32,31 @@ class Streams:
     def __init__(self, limit: Callable[[], int]) -> None:
         self._limit = limit
         self._open: Counter[str] = Counter()
+        self._tasks: set[asyncio.Future[Any]] = set()
 
     def of(self, owner: str) -> int:
         """How many are open."""
         return self._open[owner]
 
     def response(
-        self, owner: str, body: AsyncIterator[bytes], *, media_type: str = "text/event-stream", **headers: str
+        self,
+        owner: str,
+        body: AsyncIterator[bytes],
+        *,
+        media_type: str = "text/event-stream",
+        headers: Mapping[str, str] | None = None,
+        on_cut: Callable[[], Awaitable[Any]] | None = None,
     ) -> "CountedStream":
-        """`body` as a response that counts for `owner` from its first to its last byte."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return CountedStream(self, owner, body, media_type=media_type, headers={**STREAM_HEADERS, **named})
+        """`body` as a response that counts for `owner` while it is sent; `on_cut` is for a client that left early."""
+        return CountedStream(
+            self, owner, body, on_cut, media_type=media_type, headers={**STREAM_HEADERS, **(headers or {})}
+        )
+
+    def afterwards(self, work: Awaitable[Any]) -> None:
+        """Do this although the request that wanted it is over."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def take(self, owner: str) -> bool:
         """One more, unless the limit is reached."""
@@ -68,9 +83,22 @@ class Streams:
 class CountedStream(StreamingResponse):
     """A stream that is counted while it is being sent, so that one whose client never came costs nothing."""
 
-    def __init__(self, streams: Streams, owner: str, body: AsyncIterator[bytes], **more: Any) -> None:
-        super().__init__(body, **more)
-        self._streams, self._owner = streams, owner
+    def __init__(
+        self,
+        streams: Streams,
+        owner: str,
+        body: AsyncIterator[bytes],
+        on_cut: Callable[[], Awaitable[Any]] | None,
+        **more: Any,
+    ) -> None:
+        super().__init__(self._to_the_end(body), **more)
+        self._streams, self._owner, self._on_cut = streams, owner, on_cut
+        self._complete = False
+
+    async def _to_the_end(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in body:
+            yield piece
+        self._complete = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, or the refusal."""
@@ -81,3 +109,5 @@ class CountedStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._streams.give_back(self._owner)
+            if self._on_cut is not None and not self._complete:
+                self._streams.afterwards(self._on_cut())

@@ -20,6 +20,7 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from app.agent_protocol import agent_protocol_router
 from app.borders import Conflict, NotFound, Rejected
 from app.compose import App
 from app.documents_api import documents_router
@@ -53,6 +54,7 @@ def api(get_app: GetApp, *, allowed_origins: tuple[str, ...] = ()) -> FastAPI:
     app.include_router(threads_router(get_app))
     app.include_router(runs_router(get_app, streams))
     app.include_router(documents_router(get_app))
+    app.include_router(agent_protocol_router(get_app, streams))
     # what is added last comes first
     app.add_middleware(BodyLimits)
     app.add_middleware(Gate, get_app=get_app)
