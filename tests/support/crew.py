@@ -54,7 +54,7 @@ class Ran:
 
 
 async def run(graph: Any, context: Context | None, given: Any = "Hello?", **config: Any) -> Ran:
-    """Run a compiled graph as the worker does; `given` is a question or a first state."""
+    """Run a compiled graph as the worker does; `given` is a question, a first state, or None to go on."""
     events: list[RunEvent] = []
     clock = iter(range(10_000))
     translator = Translator(events.append, lambda: float(next(clock)))

@@ -1,0 +1,208 @@
+"""Research: a plan, a team, an answer; a bad plan, a lost part, and what is said of it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from crew import Ran, crew, passage, run
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from scripted import ScriptedModel, calls, fills, says
+
+from agents.errors import ModelUnavailable
+from agents.planner import Plan, SubTask
+from graphs import research
+from graphs.research import brief
+from graphs.scheduling import Finding
+
+QUESTION = "Compare one and two"
+
+
+def planned(*parts: tuple[str, str], role: str = "researcher") -> Plan:
+    """`("1", "")`, `("2", "1")`: id, and what it needs."""
+    tasks = [
+        SubTask(id=id_, title=f"Part {id_}", question=f"sub-question {id_}?", role=role, depends_on=needs.split())
+        for id_, needs in parts
+    ]
+    return Plan(tasks=tasks, note="Split.")
+
+
+async def researched(model: ScriptedModel, given: Any = QUESTION, **limits: Any) -> Ran:
+    return await run(research.build().compile(), crew(model, [passage("A fact.")], **limits), given)
+
+
+def briefed(model: ScriptedModel) -> str:
+    """What the writer was told."""
+    return next(asked.opening for asked in model.asked if asked.opening.startswith("Question: "))
+
+
+async def test_a_plan_a_team_and_an_answer(scripted: Callable[..., Any]) -> None:
+    model = scripted(
+        {
+            "Question: ": [says("**Both.**")],
+            "sub-question 1?": [calls(("search_documents", {"query": "one"})), says("One is first.")],
+            "sub-question 2?": [says("Two comes after.")],
+            QUESTION: [fills(planned(("1", ""), ("2", "1")))],
+        }
+    )
+
+    ran = await researched(model)
+
+    assert [(found.task_id, found.state, found.text) for found in ran.state["findings"]] == [
+        ("1", "done", "One is first."),
+        ("2", "done", "Two comes after."),
+    ]
+    assert [str(message.text) for message in ran.state["messages"]] == [QUESTION, "**Both.**"]
+    assert [start["name"] for start in ran.of("node.started")] == ["plan", "research", "write"]
+    assert briefed(model) == (
+        "Question: Compare one and two\n\n## Part 1\nOne is first.\n\n## Part 2\nTwo comes after."
+    )
+
+
+async def test_a_sub_agent_is_told_what_it_needs_and_nothing_else(scripted: Callable[..., Any]) -> None:
+    model = scripted(
+        {
+            "Question: ": [says("Done.")],
+            "sub-question 1?": [says("One is first.")],
+            "sub-question 2?": [says("Two comes after.")],
+            "sub-question 3?": [says("Three is apart.")],
+            "Earlier?": [fills(planned(("1", ""), ("2", "1"), ("3", "")))],
+        }
+    )
+
+    await researched(model, {"messages": [HumanMessage("Earlier?"), AIMessage("Yes."), HumanMessage(QUESTION)]})
+
+    told = {asked.opening[:15]: asked.opening for asked in model.asked}
+    assert told["sub-question 2?"] == "sub-question 2?\n\nResult of Part 1:\nOne is first."
+    assert told["sub-question 3?"] == "sub-question 3?"
+    assert [str(message.text) for message in model.asked[0].messages][1:] == ["Earlier?", "Yes.", QUESTION]
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (fills(planned(("1", ""), role="plumber")), "sub-task 1: unknown role 'plumber'; there are researcher"),
+        (fills(planned(("1", "2"), ("2", "1"))), "sub-tasks wait for each other"),
+        (fills(planned(("1", "9"))), "sub-task 1: depends on 9, which the plan does not hold"),
+        (fills(Plan(tasks=[], note="")), "tasks: 0 of 1 to 64"),
+        (says("I would rather not."), "Failed to parse structured output for tool 'Plan'"),
+        (says('{"tasks": [{"id": "1"'), "Failed to parse structured output for tool 'Plan'"),
+        (says(json.dumps({"tasks": [{"id": 1}], "note": ""})), "Failed to parse structured output for tool 'Plan'"),
+    ],
+)
+async def test_a_bad_plan_goes_back_once_with_the_reason(
+    scripted: Callable[..., Any], bad: AIMessage, why: str
+) -> None:
+    model = scripted(
+        {
+            "Question: ": [says("Done.")],
+            "sub-question 1?": [says("One.")],
+            QUESTION: [bad, fills(planned(("1", "")))],
+        }
+    )
+
+    ran = await researched(model)
+
+    complaint = str(model.asked[1].messages[-1].text)
+    assert complaint.startswith("That plan cannot be run: ")
+    assert why in complaint
+    assert complaint.endswith(f"Plan again: {QUESTION}")
+    assert ran.of("plan.proposed") == [planned(("1", "")).model_dump()]
+
+
+async def test_after_two_bad_plans_one_researcher_takes_the_whole_question(scripted: Callable[..., Any]) -> None:
+    bad = fills(planned(("1", ""), role="plumber"))
+    model = scripted({"Question: ": [says("Done.")], QUESTION: [bad, says("no JSON"), says("All of it.")]})
+
+    ran = await researched(model)
+
+    (proposed,) = ran.of("plan.proposed")
+    assert [(task["role"], task["question"]) for task in proposed["tasks"]] == [("researcher", QUESTION)]
+    assert proposed["note"] == "No plan could be run, so one researcher takes the whole question."
+    assert ran.state["findings"][0].text == "All of it."
+
+
+async def test_a_planner_that_is_gone_ends_the_run(scripted: Callable[..., Any]) -> None:
+    gone = ModelUnavailable("large", "connection refused", kind="refused", url="http://127.0.0.1", retry_after_s=0)
+
+    with pytest.raises(ModelUnavailable):
+        await researched(scripted([gone] * 3))
+
+
+async def test_the_writer_is_told_what_is_missing_and_why(scripted: Callable[..., Any]) -> None:
+    gone = ModelUnavailable("large", "503", kind="server_error", url="http://127.0.0.1", retry_after_s=0)
+    model = scripted(
+        {
+            "Question: ": [says("Half of it.")],
+            "sub-question 1?": [says("One.")],
+            "sub-question 2?": [gone] * 3,
+            "sub-question 3?": [says("  ")],
+            QUESTION: [fills(planned(("1", ""), ("2", ""), ("3", ""), ("4", "2")))],
+        }
+    )
+
+    ran = await researched(model)
+
+    assert [found.state for found in ran.state["findings"]] == ["done", "failed", "failed", "skipped"]
+    assert briefed(model) == (
+        "Question: Compare one and two\n\n## Part 1\nOne.\n\nMissing:\n- Part 2: large: 503; retry later\n"
+        "- Part 3: it answered nothing\n- Part 4: nothing it depends on has a result"
+    )
+    assert ran.state["messages"][-1].text == "Half of it."
+
+
+async def test_when_all_parts_are_missing_the_writer_still_says_so(scripted: Callable[..., Any]) -> None:
+    model = scripted(
+        {
+            "Question: ": [says("Nothing is known.")],
+            "sub-question 1?": [ValueError("bang")],
+            QUESTION: [fills(planned(("1", "")))],
+        }
+    )
+
+    ran = await researched(model)
+
+    assert briefed(model) == "Question: Compare one and two\n\nMissing:\n- Part 1: ValueError: bang"
+    assert ran.state["messages"][-1].text == "Nothing is known."
+
+
+async def test_a_second_question_on_the_thread_starts_with_no_findings(scripted: Callable[..., Any]) -> None:
+    model = scripted(
+        {
+            "Question: ": [says("First answer."), says("Second answer.")],
+            "sub-question 1?": [says("One."), says("Another.")],
+            QUESTION: [fills(planned(("1", ""))), fills(planned(("1", "")))],
+        }
+    )
+    graph = research.build().compile(checkpointer=InMemorySaver())
+    context = crew(model)
+    thread = {"configurable": {"thread_id": "t"}}
+
+    await run(graph, context, QUESTION, **thread)
+    ran = await run(graph, context, "And now?", **thread)
+
+    assert [found.text for found in ran.state["findings"]] == ["Another."]
+    assert [str(message.text) for message in ran.state["messages"]] == [
+        QUESTION, "First answer.", "And now?", "Second answer.",
+    ]  # fmt: skip
+    assert "Question: And now?" in model.asked[-1].text
+
+
+async def test_what_was_found_is_kept_when_the_rest_is_tried_again(scripted: Callable[..., Any]) -> None:
+    model = scripted({"Question: ": [says("Now whole.")], "sub-question 2?": [says("Two.")]})
+    kept = [Finding("1", "Part 1", "done", "One."), Finding("2", "Part 2", "failed", "", "gone")]
+    graph = research.build().compile(checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    state = {"messages": [HumanMessage(QUESTION)], "plan": planned(("1", ""), ("2", "")), "findings": kept}
+    await graph.aupdate_state(thread, state, as_node="plan")
+
+    ran = await run(graph, crew(model), None, **thread)
+
+    assert [(found.state, found.text) for found in ran.state["findings"]] == [("done", "One."), ("done", "Two.")]
+
+
+def test_a_brief_names_what_is_partial_too() -> None:
+    findings = [Finding("1", "One", "partial", "Half.", "cut short"), Finding("2", "Two", "timed_out")]
+
+    assert brief("Q?", findings) == "Question: Q?\n\n## One\nHalf.\n\nMissing:\n- One: cut short\n- Two: timed_out"
