@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from app.commands.start import working
+from app.commands.start import starting
 from app.launch import Signals, launch, load_settings
 from app.terminal_blocks import console, safe
 
@@ -24,7 +24,7 @@ def doctor(*, debug: bool) -> None:
 
     async def command(signals: Signals) -> int:
         settings = load_settings()
-        with working("Looking"):
+        with starting("Looking"):
             from app.doctor import examine
         out, marks = console(sys.stdout), []
         async with aclosing(examine(settings)) as findings:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app.commands.start import working
+from app.commands.start import starting
 from app.launch import Signals, launch, load_settings
 from app.settings import Settings
 from app.terminal_blocks import console, safe
@@ -24,7 +24,7 @@ LISTED = 10
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator["Corpus"]:
-    with working("Opening the index"):
+    with starting("Opening the index"):
         from app.compose import embedder
         from retrieval.corpus import Corpus
 

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import webbrowser
 
-from app.commands.start import composed, working
+from app.commands.start import composed, starting
 from app.launch import Signals, explaining, launch, load_settings
 
 
@@ -12,7 +12,7 @@ def up(host: str | None, port: int | None, *, browser: bool, debug: bool) -> Non
     """Serve page, API and worker until a signal."""
     with explaining(debug=debug):
         settings = load_settings(host=host, port=port)
-        with working("Starting Sextant"):
+        with starting():
             from app.serving import serve
         sys.exit(serve(settings, browser=browser and sys.stdout.isatty() and _has_browser()))
 

@@ -40,8 +40,8 @@ def test_every_row_comes_back_in_order_good_or_bad(sextant: Any, files: tuple[Pa
     )
     done = sextant.run("batch", str(questions), str(answers), "--graph", "chat")
     rows = read(answers)
-    assert done.returncode == 1
-    assert done.stdout == f"9 rows: 4 answered, 5 failed. {answers}\n"
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == f"9 rows: 4 answered, 5 failed. {answers}\n", done.stderr
     assert "line 4: it is not JSON" in done.stderr
     assert [row["line"] for row in rows] == [1, 2, 4, 5, 6, 7, 8, 9, 10]
     assert [bool(row.get("answer")) for row in rows] == [True, True, False, False, False, False, False, True, True]
@@ -61,20 +61,24 @@ def test_again_does_only_what_is_missing(sextant: Any, demo_model: Any, files: t
     )
     demo_model.fail({"match": "zanzibar", "status": 400})
     first = sextant.run("batch", str(questions), str(answers), "--graph", "chat")
-    assert (first.returncode, first.stdout) == (1, f"9 rows: 8 answered, 1 failed. {answers}\n")
+    assert (first.returncode, first.stdout) == (1, f"9 rows: 8 answered, 1 failed. {answers}\n"), first.stderr
     before = read(answers)
     assert before[8]["error"]["message"]
 
     demo_model.recover()
     second = sextant.run("batch", str(questions), str(answers), "--graph", "chat")
-    assert (second.returncode, second.stdout) == (0, f"9 rows: 9 answered (8 of them before), 0 failed. {answers}\n")
+    assert (second.returncode, second.stdout) == (0, f"9 rows: 9 answered (8 of them before), 0 failed. {answers}\n"), (
+        second.stderr
+    )
     after = read(answers)
     assert after[:8] == before[:8]
     assert after[8]["run_id"] == before[8]["run_id"]  # the failed run went on; it is not another one
 
     written = answers.stat().st_ino, answers.read_bytes()
     third = sextant.run("batch", str(questions), str(answers), "--graph", "chat")
-    assert (third.returncode, third.stdout) == (0, f"9 rows: 9 answered (9 of them before), 0 failed. {answers}\n")
+    assert (third.returncode, third.stdout) == (0, f"9 rows: 9 answered (9 of them before), 0 failed. {answers}\n"), (
+        third.stderr
+    )
     assert answers.read_bytes() == written[1]
     asked = sextant.rows("select epoch from runs where run_id = any(%s)", [row["run_id"] for row in after[:8]])
     assert [run["epoch"] for run in asked] == [1] * 8  # claimed once each, over all three
@@ -93,9 +97,9 @@ def test_the_limit_is_on_what_is_asked(sextant: Any, files: tuple[Path, Path]) -
     questions, answers = files
     write(questions, *SUBJECTS[:4], {"no": "question"})
     done = sextant.run("batch", str(questions), str(answers), "--graph", "chat", "--limit", "2")
-    assert (done.returncode, len(read(answers))) == (0, 2)
+    assert (done.returncode, len(read(answers))) == (0, 2), done.stderr
     done = sextant.run("batch", str(questions), str(answers), "--graph", "chat", "--limit", "3")
-    assert done.stdout.startswith("3 rows: 3 answered (2 of them before), 0 failed.")
+    assert done.stdout.startswith("3 rows: 3 answered (2 of them before), 0 failed."), done.stderr
     assert [row["line"] for row in read(answers)] == [1, 2, 3]
 
 
@@ -109,6 +113,9 @@ def _half_done(sextant: Any, demo_model: Any, stopped: Any, files: tuple[Path, P
     pattern = f"%in {files[0].parent.name}?"
 
     def half() -> bool:
+        assert not sextant.rows(
+            "select error from runs where input->>'question' like %s and status = 'failed'", pattern
+        )
         return all(len(sextant.rows(mine, pattern, status)) == 4 for status in ("succeeded", "running"))
 
     sextant.wait_for(half)
@@ -123,7 +130,9 @@ def test_after_kill_9_every_row_is_answered_once(
     process.wait(10)
     demo_model.recover()
     done = sextant.run("batch", *map(str, files), "--graph", "chat", "--concurrency", "8")
-    assert (done.returncode, done.stdout) == (0, f"8 rows: 8 answered (4 of them before), 0 failed. {files[1]}\n")
+    assert (done.returncode, done.stdout) == (0, f"8 rows: 8 answered (4 of them before), 0 failed. {files[1]}\n"), (
+        done.stderr
+    )
     rows = read(files[1])
     runs = sextant.rows("select run_id, epoch from runs where input->>'question' like %s order by epoch", mine)
     assert sorted(row["run_id"] for row in rows) == sorted(run["run_id"] for run in runs)
@@ -143,7 +152,9 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_one_goes_on(
     assert [row["line"] for row in read(files[1])] == [1, 2, 3, 4]
     demo_model.recover()
     done = sextant.run("batch", *map(str, files), "--graph", "chat")
-    assert (done.returncode, done.stdout) == (0, f"8 rows: 8 answered (4 of them before), 0 failed. {files[1]}\n")
+    assert (done.returncode, done.stdout) == (0, f"8 rows: 8 answered (4 of them before), 0 failed. {files[1]}\n"), (
+        done.stderr
+    )
     assert len(sextant.rows("select 1 from runs where input->>'question' like %s", mine)) == 8
 
 
@@ -171,7 +182,7 @@ def test_files_that_cannot_work_are_refused_before_anything_starts(
     (tmp_path / "mine.txt").write_text("my diary\n")
     (tmp_path / "folder").mkdir()
     done = sextant.run("batch", str(tmp_path / source), str(tmp_path / output))
-    assert done.returncode == code
+    assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "good.jsonl").read_text() == '"a question?"\n'
