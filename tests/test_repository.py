@@ -13,6 +13,7 @@ from langgraph.graph import StateGraph
 import graphs
 
 ROOT = Path(__file__).parents[1]
+KINDS = (".py", ".md", ".toml", ".lock", ".js", ".css", ".sql", ".json", "")
 LOCKS = (ROOT / "requirements.lock", ROOT / "tests" / "requirements.lock")
 
 
