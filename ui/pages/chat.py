@@ -43,11 +43,11 @@ def _conversation(info: Json) -> None:
         "run": sent if sent and sent["thread_id"] == thread_id else None,
         "info": {key: info[key] for key in ("demo", "graphs", "examples", "index")},
     }
-    runview(data, on_ask=_example, on_ended=_ended)
+    runview(data, on_ask=_example, on_moved=_moved)
 
 
-def _ended() -> None:
-    """A run has ended: the rerun that follows gives the sidebar its new mark; nothing else is to be done."""
+def _moved() -> None:
+    """A run has begun, ended or asked: the rerun that follows shows it in the sidebar; nothing else is to be done."""
 
 
 def _example() -> None:

@@ -15,9 +15,10 @@ import streamlit as st
 from ui.marks import FAMILY, MARKS, RUN_STATES
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("dom", "marks", "words", "blocks", "feed", "graph", "lanes", "stages", "sources", "popover", "panel",
-            "turn", "home", "runview")  # fmt: skip
-_STYLES = ("runview", "panel")
+_SCRIPTS = ("dom", "marks", "words", "blocks", "feed", "commands", "graph", "axis", "lanes", "stop", "stages",
+            "sources", "popover", "recover", "ledger", "panel", "fields", "requests", "branch", "turn", "home",
+            "steering", "runview")  # fmt: skip
+_STYLES = ("runview", "panel", "steering")
 
 
 def module_source() -> str:
@@ -39,6 +40,6 @@ def _component() -> Callable[..., Any]:
     )
 
 
-def runview(data: dict[str, Any], *, on_ask: Callable[[], None], on_ended: Callable[[], None]) -> Any:
+def runview(data: dict[str, Any], *, on_ask: Callable[[], None], on_moved: Callable[[], None]) -> Any:
     """Mount the view. `data` is {api, thread, run, info}; the result carries `ask` when an example was clicked."""
-    return _component()(key="runview", data=data, on_ask_change=on_ask, on_ended_change=on_ended)
+    return _component()(key="runview", data=data, on_ask_change=on_ask, on_moved_change=on_moved)

@@ -1,10 +1,9 @@
 // Lanes: one row per step or agent on a shared axis of seconds. A lane tells time by texture; the clock moves by one
 // CSS variable, so a running bar grows without touching its row.
 
-const AXIS_S = [5, 8, 10, 12, 14, 16, 20, 25, 30, 40, 50, 60, 90, 120, 180, 240, 300, 600, 900, 1200, 1800, 3600];
 const MAX_LANES = 200;
 const LEGEND = [["model", "model"], ["ttft", "first token"], ["tool", "tool"], ["failed", "failed try"],
-  ["gap", "back-off"], ["queue", "queue"]];
+  ["gap", "back-off"], ["queue", "queue"], ["wait", "waits for you"]];
 
 class Lanes {
   constructor(onSelect) {
@@ -41,21 +40,24 @@ class Lanes {
 
   /** Only the clock: the axis, the live bars and the seconds of what is running. */
   tick(now) {
-    const span = AXIS_S.find((limit) => limit >= now * 1.06) || Math.ceil(now / 3600 + 1) * 3600;
-    if (span !== this.span) this.drawAxis((this.span = span));
-    setVar(this.grid, "--now", now.toFixed(2));
+    this.axis = new Axis(this.view.lanes.slice(0, MAX_LANES), now);
+    const redrawn = this.drawn !== this.axis.key;
+    if (redrawn) this.drawAxis();
+    this.drawn = this.axis.key;
+    setVar(this.grid, "--now", this.axis.at(now).toFixed(2));
     for (const row of this.rows.children) {
-      const lane = row.lane;
-      if (lane && lane.start !== null && lane.end === null) setText(row.parts.elapsed, seconds(now - lane.start));
+      if (redrawn && row.lane) drawBar(row.parts.bar, row.lane, this.axis);
+      if (row.lane && isOpen(row.lane)) setText(row.parts.elapsed, seconds(now - row.lane.start));
     }
   }
 
-  drawAxis(span) {
-    setVar(this.grid, "--span", span);
-    const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((s) => span / s <= 7) || 600;
-    const marks = [];
-    for (let at = 0; at <= span; at += step) marks.push(el("i", { style: `--at:${at}` }, String(at)));
-    this.ticks.replaceChildren(...marks);
+  drawAxis() {
+    const { axis } = this;
+    setVar(this.grid, "--span", axis.span);
+    const marks = axis.ticks().map(([place, words]) => el("i", { style: `--at:${place}` }, words));
+    const breaks = axis.breaks.map(([from, to]) =>
+      el("i", { class: "break", style: `--at:${axis.at(from) + axis.short / 2}`, title: `${seconds(to - from)} without work` }));
+    this.ticks.replaceChildren(...marks, ...breaks);
   }
 
   makeRow(lane) {
@@ -101,7 +103,7 @@ class Lanes {
     setAttr(row, "class", `lane f-${familyOf(lane.state)} l-${lane.state} ${started ? "" : "unstarted"}`);
     row.classList.toggle("selected", lane.id === this.selected);
     setAttr(row, "aria-selected", lane.id === this.selected ? "true" : "false");
-    drawBar(parts.bar, lane);
+    drawBar(parts.bar, lane, this.axis);
     if (lane.id === this.selected) this.fillDetail(row);
   }
 
@@ -111,7 +113,7 @@ class Lanes {
     show(this.medianLine, visible);
     if (!visible) return;
     const from = Math.min(...started.map((lane) => lane.start));
-    setVar(this.medianLine, "--at", (from + view.median_s).toFixed(2));
+    setVar(this.medianLine, "--at", this.axis.at(from + view.median_s).toFixed(2));
     setText(this.medianText, `median ${seconds(view.median_s)}`);
   }
 
@@ -122,6 +124,7 @@ class Lanes {
     show(this.counts, total > 30);
     if (total > 30) setText(this.counts, stateCounts(view.lanes));
     const used = new Set(lanes.flatMap((lane) => lane.segments.map((part) => (part.failed ? "failed" : part.kind))));
+    if (lanes.some((lane) => lane.state === "waiting")) used.add("wait");
     const shown = LEGEND.filter(([kind]) => used.has(kind));
     keyed(this.legend, shown, ([kind]) => kind, ([kind, words]) =>
       el("span", {}, el("i", { class: `seg k-${kind}` }), words), () => {});
@@ -163,15 +166,17 @@ class Lanes {
 }
 
 /** Segments of one lane, keyed by place: a growing one keeps its node. Also used by the phone's stages. */
-function drawBar(bar, lane) {
+function drawBar(bar, lane, axis) {
   const first = lane.segments.length ? lane.segments[0].start : lane.start;
-  setVar(bar, "--a", first ?? 0);
-  setVar(bar, "--b", lane.end === null ? "var(--now)" : lane.end);
+  const until = (second) => (second === null ? "var(--now)" : axis.at(second).toFixed(3));
+  setVar(bar, "--a", axis.at(first ?? 0).toFixed(3));
+  setVar(bar, "--b", until(isOpen(lane) ? null : lane.end));
   setAttr(bar, "class", `bar ${lane.critical ? "critical" : ""} ${lane.end === null && lane.start !== null ? "open" : ""}`);
   const parts = lane.segments.map((part, at) => ({ ...part, at, live: part.end === null && lane.end === null }));
+  if (lane.state === "waiting" && lane.start !== null) parts.push({ kind: "wait", start: lane.end ?? lane.start, end: null, at: "wait" });
   keyed(bar, parts, (part) => part.at, () => el("i", {}), (node, part) => {
-    setVar(node, "--a", part.start);
-    setVar(node, "--b", part.end ?? (lane.end === null ? "var(--now)" : lane.end));
+    setVar(node, "--a", axis.at(part.start).toFixed(3));
+    setVar(node, "--b", until(part.kind === "wait" ? null : part.end ?? lane.end));
     setAttr(node, "class", `seg k-${part.kind} ${part.failed ? "failed" : ""} ${part.live ? "live" : ""}`);
     setAttr(node, "title", part.label || null);
   });

@@ -1,19 +1,20 @@
 // The run panel: clock and Stop, meters, the graph and the lanes as one picture, the sources, and what it all cost in time.
 
 class Panel {
-  constructor(api, { onStop, onClose }) {
+  /** `ways`: {onStop, onAnswerNow, onClose, effects(runId) -> promise of rows} */
+  constructor(api, ways) {
     this.graph = new Graph((laneId) => this.select(laneId));
     this.lanes = new Lanes((laneId) => this.select(laneId));
     this.sources = new Sources(api);
     this.mark = mark("pending");
     this.word = el("span", { class: "state-word" });
     this.clock = el("b", { class: "clock" });
-    this.stop = button("Stop", { icon: "stop", kind: "stop", onClick: onStop });
-    setAttr(this.stop, "title", "Alt+S");
-    const close = button("", { icon: "panel", label: "Hide the run panel (Alt+G)", kind: "quiet icon", onClick: onClose });
+    this.stop = new StopMenu(ways);
+    this.ledger = new Ledger(ways.effects);
+    const close = button("", { icon: "panel", label: "Hide the run panel (Alt+G)", kind: "quiet icon", onClick: ways.onClose });
     this.meters = el("div", { class: "meters" });
     this.tabs = this.makeTabs();
-    this.run = el("div", { class: "run", role: "tabpanel" }, this.graph.root, this.lanes.root);
+    this.run = el("div", { class: "run", role: "tabpanel" }, this.graph.root, this.lanes.root, this.ledger.root);
     this.footMark = mark("done");
     this.footName = el("b");
     this.footLead = el("span");
@@ -21,7 +22,7 @@ class Panel {
     this.footLine = el("p", {}, this.footMark, this.footName, this.footLead);
     this.foot = el("footer", {}, this.footLine, this.footRest);
     this.root = el("aside", { class: "panel", "aria-label": "Run", hidden: true },
-      el("header", {}, this.mark, this.word, this.clock, el("span", { class: "space" }), this.stop, close),
+      el("header", {}, this.mark, this.word, this.clock, el("span", { class: "space" }), this.stop.root, close),
       this.meters, this.tabs, el("div", { class: "panel-body" }, this.run, this.sources.root), this.foot);
     this.tab = "run";
   }
@@ -51,19 +52,20 @@ class Panel {
     if (this.view) this.updateFoot(this.view);
   }
 
-  update(view, now, stopping) {
+  /** `doing`: {stopping, hurried}, what this page has asked for and has not seen yet. */
+  update(view, now, doing) {
     const fresh = !this.view || this.view.run_id !== view.run_id;
     this.view = view;
     if (fresh) this.select(null);
     if (fresh && isLive(view)) this.tab = "run";
     updateMark(this.mark, RUN_STATES[view.status] || "pending");
     setAttr(this.word, "class", `state-word f-${familyOf(RUN_STATES[view.status])}`);
-    setText(this.word, stopping && isLive(view) ? "Stopping" : RUN_WORDS[view.status] || view.status);
-    show(this.stop, isLive(view));
-    this.stop.disabled = !!stopping;
+    setText(this.word, doing.stopping && isLive(view) ? "Stopping" : RUN_WORDS[view.status] || view.status);
+    this.stop.update(view, doing);
     this.drawMeters(view);
     this.graph.update(view);
     this.lanes.update(view, now);
+    this.ledger.update(view);
     this.sources.update(view);
     setText(this.count, view.sources.length ? String(view.sources.length) : "");
     this.show(this.tab);
@@ -89,8 +91,10 @@ class Panel {
       show(parts.more, !share);
       show(parts.rule, !!share);
       if (!share) return;
-      setVar(parts.rule, "--share", share[0] / share[1]);
-      setVar(parts.rule, "--ticks", share[1]);
+      const { part, whole, ticks } = share;
+      setVar(parts.rule, "--share", Math.min(1, part / whole).toFixed(4));
+      setVar(parts.rule, "--ticks", ticks || 10);
+      setAttr(parts.rule, "class", `rule ${ticks ? "" : "budget"} ${!ticks && part >= 0.8 * whole ? "high" : ""}`);
     });
   }
 
@@ -98,8 +102,9 @@ class Panel {
     const run = this.tab === "run";
     const path = view.critical_path.length > 1 ? view.critical_path.join(", ") : "";
     setText(this.footName, run && path ? "Critical path" : "");
+    const waits = view.status === "waiting";
     setText(this.footLead, run ? path : sourcesFoot(view));
-    setText(this.footRest, run ? speedFoot(view) : "");
+    setText(this.footRest, run ? (waits ? "You can close this page. The request stays open until you answer it." : speedFoot(view)) : "");
     show(this.footMark, !run);
     updateMark(this.footMark, view.answer.unsupported ? "partial" : "done");
     this.footLine.classList.toggle("path", run && !!path);
@@ -114,24 +119,31 @@ class Panel {
   }
 }
 
-/** [label, value, second line, [part, whole] where a share has a true whole]. */
+/** [label, value, second line, {part, whole, ticks} where a share has a true whole; without ticks it is a budget's]. */
 function meterValues(view) {
   const { meters, plan } = view;
+  const budget = view.budget || {};
   const done = plan.filter((row) => GOOD.has(row.state)).length;
   const values = [];
-  if (plan.length) values.push(["Sub-tasks", `${done} of ${plan.length}`, "", [done, plan.length]]);
-  if (meters.cost_usd !== null) values.push(["Cost, estimated", dollars(meters.cost_usd)]);
-  values.push(["Tokens", tokens(meters.tokens_in + meters.tokens_out),
-    `${tokens(meters.tokens_in)} in, ${tokens(meters.tokens_out)} out`]);
-  values.push(["Model calls", String(meters.calls), plural(meters.tools, "tool call")]);
+  if (plan.length) values.push(["Sub-tasks", `${done} of ${plan.length}`, "", { part: done, whole: plan.length, ticks: plan.length }]);
+  if (meters.cost_usd !== null) values.push(["Cost, estimated", ...spent(meters.cost_usd, budget.usd, dollars, "")]);
+  const all = meters.tokens_in + meters.tokens_out;
+  values.push(["Tokens", ...spent(all, budget.tokens, tokens, `${tokens(meters.tokens_in)} in, ${tokens(meters.tokens_out)} out`)]);
+  values.push(["Model calls", ...spent(meters.calls, budget.steps, String, plural(meters.tools, "tool call"))]);
+  if (view.status === "waiting" && values.length < 4) values.push(["While it waits", "no worker, no cost"]);
   if (isComparable(view) && values.length < 4) {
     values.push(["Side by side", `${view.speedup.toFixed(1)} times faster`, `one by one ${seconds(view.serial_s)}`]);
   }
   return values;
 }
 
-/** A run that was cut short proves nothing about speed. */
-const isComparable = (view) => view.speedup !== null && view.serial_s && (isLive(view) || view.status === "succeeded");
+/** What was used of a limit, or just what was used. */
+function spent(part, whole, words, more) {
+  return whole ? [`${words(part)} of ${words(whole)}`, "", { part, whole }] : [words(part), more];
+}
+
+/** A run that was cut short, or waited for a person, proves nothing about speed. */
+const isComparable = (view) => !(view.requests || []).length && view.speedup !== null && view.serial_s && (isLive(view) || view.status === "succeeded");
 
 function speedFoot(view) {
   if (!isComparable(view)) return "";

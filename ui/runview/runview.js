@@ -8,15 +8,8 @@ const PANEL_CHOICE = "sextant.panel";
 const AT_FOOT_PX = 60;
 const ANNOUNCE_EVERY_MS = 5000;
 const UNSEEN_MS = 30_000;
+const SYNC_MS = 4000;
 const mounted = new WeakMap();
-
-async function fetchJson(url, options) {
-  const response = await fetch(url, { headers: { Accept: "application/json" }, ...options });
-  const body = response.status === 204 ? null : await response.json().catch(() => null);
-  if (response.ok) return body;
-  const words = (body && body.error && body.error.message) || `The server answered ${response.status}.`;
-  throw Object.assign(new Error(words), { status: response.status });
-}
 
 class Conversation {
   constructor(root, host) {
@@ -46,6 +39,9 @@ class Conversation {
     this.grown = new ResizeObserver(() => this.follow && this.thread && this.toFoot(false));
     this.grown.observe(this.list);
     this.timer = setInterval(() => this.tick(), 250);
+    this.syncTimer = setInterval(() => this.thread && !document.hidden && this.sync(), SYNC_MS);
+    // Streamlit has keys of its own, and sees no fields inside this component
+    this.root.addEventListener("keydown", (event) => !event.altKey && isField(event.composedPath()[0]) && event.stopPropagation());
     this.nearby = new IntersectionObserver((entries) => this.onNearby(entries), { rootMargin: "1200px" });
   }
 
@@ -54,10 +50,15 @@ class Conversation {
     this.trigger = trigger;
     if (this.api !== data.api) {
       this.api = data.api;
+      this.commands = new Commands(data.api);
+      this.steering = new Steering(this, this.commands);
       this.makePanel();
     }
     if (fresh || data.thread !== this.thread) this.openThread(data.thread);
-    if (data.run && !this.turns.has(data.run.run_id)) this.addLive(data.run);
+    if (data.run && data.run.run_id !== this.sent) {
+      this.sent = data.run.run_id; // once: it may belong to a branch that is not read any more
+      if (!this.turns.has(this.sent)) this.addLive(data.run);
+    }
     show(this.home.root, !data.thread);
     this.home.update(data.info);
   }
@@ -65,7 +66,8 @@ class Conversation {
   makePanel() {
     if (this.panel) this.panel.root.remove();
     if (this.popover) this.popover.root.remove();
-    this.panel = new Panel(this.api, { onStop: () => this.stop(this.shown), onClose: () => this.setPanel(false, true) });
+    this.panel = new Panel(this.api, { onStop: () => this.steering.stop(this.shown), onAnswerNow: () => this.steering.answerNow(this.shown),
+      onClose: () => this.setPanel(false, true), effects: (runId) => this.commands.effects(runId) });
     this.popover = new Popover(this.list, this.api, this.panel.root, () => this.panel.sources.light(null));
     this.root.append(this.panel.root);
   }
@@ -78,7 +80,7 @@ class Conversation {
     this.follow = true;
     this.fannedOut = false;
     this.applyPanel();
-    if (thread) this.loadRuns(thread);
+    if (thread) this.sync();
   }
 
   closeThread() {
@@ -86,6 +88,7 @@ class Conversation {
     this.feed = null;
     this.watched = null;
     this.shown = null;
+    this.listed = null;
     delete document.documentElement.dataset.sxRun;
     if (this.popover) this.popover.close(false);
     for (const turn of this.turns.values()) turn.root.remove();
@@ -94,28 +97,67 @@ class Conversation {
     show(this.problem, false);
   }
 
-  async loadRuns(thread) {
+  /** Show the runs of the branch that is being read: at first, after every command, and what other windows did. */
+  async sync() {
+    const { thread } = this;
+    const mine = (this.syncs = (this.syncs || 0) + 1);
     try {
-      const { runs } = await fetchJson(`${this.api}/threads/${encodeURIComponent(thread)}/runs`);
-      if (thread !== this.thread) return;
-      for (const run of runs) if (!this.turns.has(run.run_id)) this.addTurn(run);
-      this.sortTurns(runs);
-      this.showTurn([...this.turns.values()].pop());
-      this.watchNext();
+      const runs = await this.commands.runs(thread);
+      if (thread === this.thread && mine === this.syncs) this.placeTurns(runs);
     } catch (error) {
-      if (thread !== this.thread) return;
-      const next = error.status === 404 ? "It may have been deleted; start a new one." : "Reload the page to try again.";
-      setText(this.problem, `This chat could not be loaded. ${error.message} ${next}`);
-      show(this.problem, true);
+      if (thread === this.thread && mine === this.syncs && !this.turns.size) this.unreachable(error);
     }
   }
 
-  /** A run that was just sent may be drawn before the list of the earlier ones arrives. */
-  sortTurns(runs) {
-    const sent = [...this.turns.values()].filter((turn) => !runs.some((run) => run.run_id === turn.runId));
-    const order = runs.map((run) => this.turns.get(run.run_id)).concat(sent);
-    this.turns = new Map(order.map((turn) => [turn.runId, turn]));
-    this.list.prepend(...order.map((turn) => turn.root));
+  unreachable(error) {
+    const next = error.status === 404 ? "It may have been deleted; start a new one." : "Reload the page to try again.";
+    this.complain(`This chat could not be loaded. ${error.message} ${next}`);
+  }
+
+  complain(words) {
+    setText(this.problem, words);
+    show(this.problem, !!words);
+  }
+
+  placeTurns(runs) {
+    const seen = JSON.stringify(runs);
+    if (seen === this.listed) return;
+    this.listed = seen;
+    this.complain("");
+    const before = [...this.turns.keys()];
+    for (const turn of [...this.turns.values()]) if (!runs.some((run) => run.run_id === turn.runId)) this.removeTurn(turn);
+    for (const run of runs) this.matchRow(this.turns.get(run.run_id) || this.addTurn(run), run);
+    this.turns = new Map(runs.map((run) => [run.run_id, this.turns.get(run.run_id)]));
+    [...this.turns.values()].forEach(({ root }, at) => {
+      if (this.list.children[at] !== root) this.list.insertBefore(root, this.list.children[at] || null);
+    });
+    const last = [...this.turns.values()].pop();
+    if (!this.turns.has(this.shown && this.shown.runId) || (last && !before.includes(last.runId))) this.showTurn(last);
+    this.watchNext();
+  }
+
+  /** The list knows of ends and new beginnings of runs that this page does not follow. */
+  matchRow(turn, run) {
+    const going = UNFINISHED.has(run.status);
+    const news = turn.row && turn.row.finished_at !== run.finished_at;
+    turn.row = run;
+    if (turn === this.watched && this.feed) return;
+    if (!going && (turn.pending || news)) this.loadView(turn);
+    turn.pending = going;
+  }
+
+  removeTurn(turn) {
+    if (turn === this.watched) this.unwatch();
+    this.nearby.unobserve(turn.root);
+    turn.root.remove();
+    this.turns.delete(turn.runId);
+  }
+
+  unwatch() {
+    if (this.feed) this.feed.close();
+    this.feed = null;
+    this.watched = null;
+    delete document.documentElement.dataset.sxRun;
   }
 
   addTurn(run) {
@@ -123,7 +165,13 @@ class Conversation {
       api: this.api,
       narrow: () => NARROW.matches,
       clock: (of) => this.now(of),
-      onStop: (of) => this.stop(of),
+      onStop: (of) => this.steering.stop(of),
+      onAnswerNow: (of) => this.steering.answerNow(of),
+      onAnswer: (of, request, answer) => this.steering.answer(of, request, answer),
+      onRecover: (of, remedy) => this.steering.recover(of, remedy),
+      onEdit: (of, text) => this.steering.edit(of, text),
+      onChoose: (runId) => this.steering.choose(runId),
+      effects: (runId) => this.commands.effects(runId),
       onOpen: (of, tab) => this.openTurn(of, tab),
       onCite: (of) => (chip, attrs) => this.cite(of, chip, attrs),
     });
@@ -139,13 +187,17 @@ class Conversation {
     this.showTurn(turn);
     this.watchNext();
     this.toFoot(true);
+    this.sync();
   }
 
   /** One stream at a time: runs of a thread are worked on one after another. */
   watchNext() {
-    const next = [...this.turns.values()].find((turn) => turn.pending);
-    if (!next || (this.feed && this.watched === next)) return;
-    if (this.feed) this.feed.close();
+    const going = [...this.turns.values()].filter((turn) => turn.pending);
+    for (const turn of this.turns.values()) if (turn.row) turn.place(turn.row, going.indexOf(turn) > 0);
+    const [next] = going;
+    if (this.feed && this.watched === next) return;
+    if (this.feed) this.unwatch();
+    if (!next) return;
     this.watched = next;
     this.feed = new Feed(this.api, next.runId, {
       onView: (view, dirty) => this.onView(next, view, dirty),
@@ -158,17 +210,21 @@ class Conversation {
     if (!dirty || dirty.has("now")) turn.received = { at: performance.now(), now: view.now };
     this.draw(turn, view, dirty);
     if (!dirty || dirty.has("status_line")) this.announce(view);
+    const wasWaiting = turn.waits;
+    turn.waits = view.status === "waiting";
+    if (wasWaiting !== undefined && wasWaiting !== turn.waits) this.trigger("moved", turn.runId); // "Needs you" is beside the page
   }
 
   async onEnd(turn) {
     const thread = this.thread;
-    turn.pending = false;
+    turn.pending = turn.stopping = turn.hurried = false;
+    this.feed = null;
     await this.loadView(turn);
     if (thread !== this.thread) return;
-    this.feed = null;
-    this.announce(turn.view);
+    if (turn.view) this.announce(turn.view);
     this.watchNext();
-    this.trigger("ended", turn.runId);
+    this.sync();
+    this.trigger("moved", turn.runId);
   }
 
   onNearby(entries) {
@@ -180,12 +236,15 @@ class Conversation {
 
   async loadView(turn) {
     try {
-      const view = await fetchJson(`${this.api}/runs/${encodeURIComponent(turn.runId)}/view`);
-      if (this.turns.get(turn.runId) === turn) this.draw(turn, view, null);
+      const view = await this.commands.view(turn.runId);
+      if (this.turns.get(turn.runId) === turn && !this.follows(turn)) this.draw(turn, view, null);
     } catch (error) {
-      show(turn.status.root, true);
       turn.trouble(`This answer could not be loaded. ${error.message}`);
     }
+  }
+
+  follows(turn) {
+    return turn === this.watched && !!this.feed;
   }
 
   draw(turn, view, dirty) {
@@ -193,7 +252,7 @@ class Conversation {
     if (turn === this.watched) document.documentElement.dataset.sxRun = view.status; // marks the chat's row, no rerun
     turn.draw(view, dirty, this.now(turn));
     if (turn !== this.shown) return;
-    this.panel.update(view, this.now(turn), turn.stopping);
+    this.panel.update(view, this.now(turn), turn);
     this.applyPanel();
   }
 
@@ -220,22 +279,10 @@ class Conversation {
     }
   }
 
-  async stop(turn) {
-    if (!turn || turn.stopping || !turn.view || !isLive(turn.view)) return;
-    turn.stopping = true;
-    this.draw(turn, turn.view, null);
-    try {
-      await fetchJson(`${this.api}/runs/${encodeURIComponent(turn.runId)}/cancel`, { method: "POST" });
-    } catch (error) {
-      turn.stopping = false;
-      this.draw(turn, turn.view, null);
-      turn.trouble(`It could not be stopped. ${error.message}`);
-    }
-  }
-
   onSeen() {
     clearTimeout(this.unseen);
     if (!document.hidden && this.feed) this.feed.resume();
+    if (!document.hidden && this.thread) this.sync();
     if (document.hidden) this.unseen = setTimeout(() => this.feed && this.feed.pause(), UNSEEN_MS);
   }
 
@@ -244,7 +291,7 @@ class Conversation {
   showTurn(turn) {
     if (!turn) return;
     this.shown = turn;
-    if (turn.view) this.panel.update(turn.view, this.now(turn), turn.stopping);
+    if (turn.view) this.panel.update(turn.view, this.now(turn), turn);
     this.applyPanel();
   }
 
@@ -309,7 +356,7 @@ class Conversation {
       else if (document.documentElement.dataset.sxPanel === "sheet") this.setPanel(false, true);
     }
     if (!event.altKey || event.ctrlKey || event.metaKey) return;
-    const act = { KeyS: () => this.stop(this.watched), KeyG: () => this.setPanel(!this.wantsPanel(), true) }[event.code];
+    const act = { KeyS: () => this.steering.stop(this.watched), KeyG: () => this.setPanel(!this.wantsPanel(), true) }[event.code];
     if (!act) return;
     event.preventDefault();
     act();
@@ -320,7 +367,6 @@ class Conversation {
     this.toSay = `${view.status_line.lead} ${view.status_line.rest}`;
     const waitMs = this.saidAt + ANNOUNCE_EVERY_MS - performance.now();
     clearTimeout(this.saying);
-    clearTimeout(this.unseen);
     this.saying = setTimeout(() => {
       this.saidAt = performance.now();
       setText(this.spoken, this.toSay);
@@ -332,11 +378,14 @@ class Conversation {
     this.abort.abort();
     this.grown.disconnect();
     clearInterval(this.timer);
+    clearInterval(this.syncTimer);
     clearTimeout(this.saying);
     clearTimeout(this.unseen);
     delete document.documentElement.dataset.sxPanel;
   }
 }
+
+const isField = (node) => node instanceof Element && node.matches("input, textarea, select");
 
 export default function runview({ data, parentElement, setTriggerValue }) {
   let conversation = mounted.get(parentElement);

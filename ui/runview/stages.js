@@ -1,24 +1,25 @@
 // The run on a phone: a list of stages with counts and bars, no ruler, nothing wider than the screen.
 
 class Stages {
-  constructor(onStop) {
+  /** `ways`: {onStop, onAnswerNow} */
+  constructor(ways) {
     this.mark = mark("running");
     this.word = el("span", { class: "state-word" });
     this.clock = el("b", { class: "clock" });
     this.cost = el("span", { class: "muted" });
-    this.stop = button("Stop", { icon: "stop", onClick: onStop });
+    this.stop = new StopMenu(ways);
     this.list = el("ul", { class: "stage-list" });
     this.root = el("section", { class: "stages", "aria-label": "Run" },
-      el("header", {}, this.mark, this.word, this.clock, this.cost, this.stop), this.list);
+      el("header", {}, this.mark, this.word, this.clock, this.cost, this.stop.root), this.list);
   }
 
-  update(view, now, stopping) {
+  update(view, now, doing) {
     updateMark(this.mark, RUN_STATES[view.status] || "pending");
-    setText(this.word, stopping ? "Stopping" : RUN_WORDS[view.status] || view.status);
+    setText(this.word, doing.stopping && isLive(view) ? "Stopping" : RUN_WORDS[view.status] || view.status);
     setText(this.cost, view.meters.cost_usd === null ? plural(view.meters.calls, "model call") : dollars(view.meters.cost_usd));
-    show(this.stop, isLive(view));
-    this.stop.disabled = !!stopping;
+    this.stop.update(view, doing);
     this.view = view;
+    this.axis = new Axis(view.lanes.slice(0, MAX_LANES), now);
     keyed(this.list, withTeams(view.lanes.slice(0, MAX_LANES)), (lane) => lane.id, makeStage, (row, lane) =>
       this.updateStage(row, lane, now));
     this.tick(now);
@@ -26,9 +27,16 @@ class Stages {
 
   tick(now) {
     setText(this.clock, isLive(this.view) ? clock(now) : seconds(this.view.ended_s ?? now));
-    setVar(this.list, "--now", now.toFixed(2));
-    setVar(this.list, "--span", Math.max(1, now).toFixed(2));
-    for (const row of this.list.children) if (row.lane) setText(row.parts.figure, stageFigure(row.lane, now));
+    const axis = new Axis(this.view.lanes.slice(0, MAX_LANES), now);
+    const redrawn = axis.key !== this.axis.key;
+    this.axis = axis;
+    setVar(this.list, "--now", axis.at(now).toFixed(2));
+    setVar(this.list, "--span", Math.max(1, axis.at(now)).toFixed(2));
+    for (const row of this.list.children) {
+      if (!row.lane) continue;
+      if (redrawn && row.lane.kind === "agent") drawBar(row.parts.bar, row.lane, axis);
+      setText(row.parts.figure, stageFigure(row.lane, now));
+    }
   }
 
   updateStage(row, lane, now) {
@@ -41,7 +49,7 @@ class Stages {
     setAttr(row, "class", `stage d-${inner ? 1 : 0} f-${familyOf(lane.state)} l-${lane.state}`);
     row.classList.toggle("late", !!lane.late_s);
     show(parts.bar, inner && lane.start !== null);
-    if (inner) drawBar(parts.bar, lane);
+    if (inner) drawBar(parts.bar, lane, this.axis);
   }
 }
 

@@ -4,29 +4,39 @@ const LONG_QUESTION = 900;
 const LONG_PLAN = 12;
 
 class Turn {
-  /** `run` is a row of the thread's runs; `deps` are {api, onCite, onOpen, onStop}. */
+  /**
+   * `run` is a row of the thread's runs; `deps` are {narrow, clock, onOpen, onCite} and what a person may do to it:
+   * {onStop, onAnswerNow, onAnswer, onRecover, onEdit, onChoose, effects}.
+   */
   constructor(run, deps) {
-    Object.assign(this, { runId: run.run_id, deps, view: null, expanded: null, stopping: false });
+    Object.assign(this, { runId: run.run_id, deps, view: null, expanded: null, stopping: false, hurried: false });
+    const ways = { onStop: () => deps.onStop(this), onAnswerNow: () => deps.onAnswerNow(this) };
+    const effects = () => deps.effects(this.runId);
+    this.asked = new QuestionPart(run.question, { onEdit: (text) => deps.onEdit(this, text), onChoose: deps.onChoose, effects });
     this.plan = el("section", { class: "plan", "aria-label": "Plan", hidden: true });
-    this.status = this.makeStatus();
+    this.status = this.makeStatus(ways);
     this.fold = this.makeFold();
     this.findings = el("section", { class: "findings", "aria-label": "Findings", hidden: true });
-    this.stages = new Stages(() => deps.onStop(this));
+    this.stages = new Stages(ways);
     show(this.stages.root, false);
+    this.requests = new Requests({ onAnswer: (request, answer) => deps.onAnswer(this, request, answer), view: () => this.view,
+      titleOf: (laneId) => (this.view.lanes.find((lane) => lane.id === laneId) || {}).title || "" });
+    this.recover = new Recover({ onRecover: (remedy) => deps.onRecover(this, remedy), effects });
     this.answer = el("div", { class: "answer prose", "data-length": "0", "data-run": run.run_id });
     this.answer.rawText = "";
     this.after = el("div", { class: "after" });
     this.actions = this.makeActions();
     this.root = el("article", { class: "turn", "aria-label": "Question and answer", "data-run": run.run_id },
-      questionBubble(run.question), this.plan, this.status.root, this.fold.root, this.findings, this.stages.root,
-      this.answer, this.after, this.actions);
+      this.asked.root, this.plan, this.status.root, this.status.trouble, this.fold.root, this.findings, this.stages.root,
+      this.requests.root, this.answer, this.after, this.recover.root, this.actions);
   }
 
-  makeStatus() {
-    const parts = { lead: el("b"), rest: el("span"), trouble: el("p", { class: "trouble", hidden: true }) };
-    parts.stop = button("Stop", { icon: "stop", kind: "small", onClick: () => this.deps.onStop(this) });
-    parts.row = el("div", { class: "row" }, parts.stop);
-    parts.root = el("div", { class: "status", hidden: true }, el("p", {}, parts.lead, " ", parts.rest), parts.trouble, parts.row);
+  makeStatus(ways) {
+    const parts = { lead: el("b"), rest: el("span"), trouble: el("p", { class: "trouble", role: "status", hidden: true }) };
+    parts.hurry = button("Answer with what we have", { icon: "bolt", kind: "small hurry", onClick: ways.onAnswerNow });
+    parts.stop = new StopMenu({ ...ways, kind: "small" });
+    parts.row = el("div", { class: "row" }, parts.hurry, parts.stop.root);
+    parts.root = el("div", { class: "status", hidden: true }, el("p", {}, parts.lead, " ", parts.rest), parts.row);
     return parts;
   }
 
@@ -72,7 +82,8 @@ class Turn {
     if (changed("plan") || turned) this.drawPlan(view, opened);
     if (changed("findings") || turned) this.drawFindings(view, opened);
     if (changed("answer", "status") || turned) this.drawAnswer(view);
-    if (changed("missing", "error", "status")) this.drawAfter(view);
+    if (changed("requests", "status", "lanes")) this.requests.update(view);
+    if (changed("missing", "error", "status", "budget_reached")) this.drawAfter(view);
     if (changed("sources", "answer", "status")) this.drawActions(view);
     this.drawStages(view, now, opened);
   }
@@ -80,21 +91,50 @@ class Turn {
   drawProgress(view, opened) {
     const live = isLive(view);
     const { status, fold } = this;
+    const said = this.said(view);
     show(status.root, live);
-    setText(status.lead, this.stopping && live ? "Stopping." : view.status_line.lead);
-    setText(status.rest, this.stopping && live ? "What is running now is being called off." : view.status_line.rest);
-    status.stop.disabled = this.stopping;
+    setAttr(status.root, "class", `status f-${familyOf(RUN_STATES[view.status])} r-${view.status}`);
+    setText(status.lead, said.lead);
+    setText(status.rest, said.rest);
+    status.stop.update(view, this);
+    show(status.hurry, view.status === "running" && !this.stopping && !this.hurried && view.plan.length > 0 && !view.answer.text);
     const inside = view.plan.length + view.findings.length > 0;
     show(fold.root, !live || (inside && (!opened || view.findings.length > 0)));
     updateMark(fold.mark, RUN_STATES[view.status] || "pending");
     show(fold.mark, !live);
-    setText(fold.lead, live ? `${plural(view.findings.length, "finding")} so far` : view.status_line.lead);
-    setText(fold.rest, live ? "" : view.status_line.rest);
+    setText(fold.lead, live ? `${plural(view.findings.length, "finding")} so far` : said.lead);
+    setText(fold.rest, live ? "" : said.rest);
     fold.root.classList.toggle("open", inside && opened);
     setAttr(fold.root, "aria-expanded", inside && opened ? "true" : "false");
     fold.root.classList.toggle("live", live);
     this.root.classList.toggle("over", !live);
     this.root.classList.toggle("expanded", this.expanded === true);
+  }
+
+  /** The sentence of the run; what this page has asked for is said until the run says it itself. */
+  said(view) {
+    if (!isLive(view)) return view.error && view.status === "failed" ? { lead: view.status_line.lead, rest: "What was found so far is kept." } : view.status_line;
+    if (this.stopping) return { lead: "Stopping.", rest: "What is running now is being called off." };
+    if (this.hurried && view.status === "running") return { lead: "Answering with what we have.", rest: "What has not returned is named in the answer." };
+    if (view.status === "queued" && this.behind) return { lead: "Queued.", rest: "It waits for the message before it." };
+    return view.status_line;
+  }
+
+  /** A message behind another one: nothing streams to it yet, so it is drawn from its row. */
+  drawQueued() {
+    const nothing = { status: "queued", status_line: { lead: "Queued.", rest: "" }, plan: [], findings: [], lanes: [], requests: [], missing: [], sources: [],
+      answer: { text: "", blocks: [], final: false, unsupported: 0 }, meters: {}, started_at: null, ended_s: null, error: null };
+    if (!this.view || this.view.status === "queued") this.drawProgress(this.view || nothing, false);
+  }
+
+  /** Where the run stands among the others: `row` from the list of runs, `behind` another one that is not over. */
+  place(row, behind) {
+    this.row = row;
+    this.asked.update(this.runId, row.siblings);
+    const moved = this.behind !== behind;
+    this.behind = behind;
+    if (behind && this.pending) this.drawQueued();
+    else if (moved && this.view) this.draw(this.view, null, this.deps.clock(this));
   }
 
   drawPlan(view, opened) {
@@ -141,7 +181,10 @@ class Turn {
 
   drawAfter(view) {
     const notes = view.missing.map((gap) => ({ id: `m ${gap.title}`, state: "partial", lead: `${gap.title} is missing.`, rest: gap.reason }));
-    if (view.error && view.status !== "cancelled") notes.unshift({ id: "error", state: view.status === "lost" ? "lost" : "failed", lead: view.error.message, rest: view.error.fix || "" });
+    const reached = !isLive(view) && budgetReached(view);
+    if (reached) notes.unshift({ id: "budget", state: "partial", lead: `${reached.words}.`, rest: view.error ? "What was found so far is kept." : "The answer holds what was found until then." });
+    else if (view.error && view.status !== "cancelled") notes.unshift({ id: "error", state: "failed", lead: view.error.message, rest: view.error.fix || "" });
+    this.recover.update(view);
     keyed(this.after, isLive(view) ? [] : notes, (note) => note.id, (note) => {
       const parts = { lead: el("b"), rest: el("span") };
       const node = el("div", { class: `note f-${familyOf(note.state)}` }, mark(note.state), el("p", {}, parts.lead, " ", parts.rest));
@@ -166,7 +209,7 @@ class Turn {
   drawStages(view, now, opened) {
     const wanted = this.deps.narrow() && view.lanes.length > 0 && (isLive(view) || (opened && this.expanded === true));
     show(this.stages.root, wanted);
-    if (wanted) this.stages.update(view, now, this.stopping);
+    if (wanted) this.stages.update(view, now, this);
   }
 
   tick(now) {

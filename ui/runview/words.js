@@ -11,7 +11,7 @@ const RUN_WORDS = {
   cancelled: "Stopped", lost: "Lost",
 };
 
-const UNFINISHED = new Set(["queued", "running", "waiting"]);
+const UNFINISHED = new Set(["queued", "running", "waiting", "lost"]);
 const ENDED = new Set(["done", "cached", "partial", "failed", "timed_out", "cancelled", "not_taken", "lost"]);
 
 const GOOD = new Set(["done", "cached", "partial"]);
@@ -21,6 +21,7 @@ const isLive = (view) => UNFINISHED.has(view.status);
 function seconds(value) {
   if (value === null || value === undefined) return "";
   if (value < 60) return `${Math.max(0, value).toFixed(1)} s`;
+  if (value >= 3600) return `${Math.floor(value / 3600)} h ${String(Math.floor(value / 60) % 60).padStart(2, "0")} min`;
   const minutes = Math.floor(value / 60);
   return `${minutes} min ${String(Math.floor(value % 60)).padStart(2, "0")} s`;
 }
@@ -39,6 +40,8 @@ function tokens(value) {
 
 const dollars = (value) => `$${value.toFixed(value < 1 ? 3 : 2)}`;
 
+const sentenceCase = (words) => `${words.slice(0, 1).toUpperCase()}${words.slice(1)}`;
+
 const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
 function list(words) {
@@ -56,6 +59,9 @@ function waitsFor(lane) {
   return second ? `starts after ${first} and ${second}` : `starts when ${first} is done`;
 }
 
-const laneElapsed = (lane, now) => (lane.start === null ? null : (lane.end === null ? now : lane.end) - lane.start);
+/** A lane that waits for a person is still on the clock, though nobody works on it. */
+const isOpen = (lane) => lane.start !== null && (lane.end === null || lane.state === "waiting");
+
+const laneElapsed = (lane, now) => (lane.start === null ? null : (isOpen(lane) ? now : lane.end) - lane.start);
 
 const pageOf = (source) => (source.page ? `page ${source.page}` : source.heading || "");

@@ -1,0 +1,62 @@
+// What has left Sextant in a run, and what waits to: the ledger of effects beside the requests that guard them.
+
+class Ledger {
+  constructor(fetchEffects) {
+    this.fetchEffects = fetchEffects;
+    this.rows = el("div", { class: "ledger-rows", role: "rowgroup" });
+    const head = el("div", { class: "ledger-row head", role: "row" }, ...["Effect", "State", "When"].map((words) => el("span", { role: "columnheader" }, words)));
+    this.root = el("section", { class: "ledger", hidden: true }, el("h4", {}, "What left Sextant in this run"),
+      el("div", { class: "ledger-table", role: "table", "aria-label": "Effects of this run" }, head, this.rows));
+    this.effects = [];
+  }
+
+  update(view) {
+    const requests = (view.requests || []).filter((request) => request.tool);
+    this.view = view;
+    const key = [view.run_id, view.status, view.meters.tools, requests.map((request) => !!request.answer)].join(" ");
+    if (key !== this.key && requests.length) this.refresh(key, view.run_id);
+    this.key = key;
+    this.draw(requests);
+  }
+
+  async refresh(key, runId) {
+    const rows = await this.fetchEffects(runId).catch(() => null);
+    if (!rows || this.key !== key) return;
+    this.effects = rows;
+    this.draw((this.view.requests || []).filter((request) => request.tool));
+  }
+
+  draw(requests) {
+    const done = new Map(this.effects.map((effect) => [effect.call_id, effect]));
+    const waiting = requests.filter((request) => !done.has(request.call_id));
+    const rows = [...waiting.map(requestRow), ...(requests.length ? this.effects.map(effectRow) : [])];
+    show(this.root, rows.length > 0);
+    keyed(this.rows, rows, (row) => row.id, () => {
+      const parts = { mark: mark("pending", 1, 14), what: el("span", { role: "cell" }), state: el("span"), when: el("span", { role: "cell" }) };
+      const node = el("div", { class: "ledger-row", role: "row" }, parts.what, el("span", { class: "state", role: "cell" }, parts.mark, parts.state), parts.when);
+      node.parts = parts;
+      return node;
+    }, ({ parts }, row) => {
+      updateMark(parts.mark, row.state);
+      setText(parts.what, sentenceCase(row.what));
+      setAttr(parts.what, "title", row.what);
+      setText(parts.state, row.words);
+      setText(parts.when, row.when);
+    });
+  }
+}
+
+function requestRow(request) {
+  const answer = request.answer || {};
+  const row = { id: request.call_id || request.id, what: effectWords({ ...request, known: true }) };
+  if (!request.answer) return { ...row, state: "waiting", words: "not started", when: "after your word" };
+  if (["reject", "skip"].includes(answer.decision)) return { ...row, state: "cancelled", words: "not done", when: "never" };
+  return { ...row, state: "ready", words: "about to start", when: "" };
+}
+
+function effectRow(effect) {
+  const row = { id: effect.call_id, what: effectWords({ ...effect, known: true }), when: hourOf(effect.ended_at || effect.begun_at) };
+  return effect.known ? { ...row, state: "done", words: "done once" } : { ...row, state: "lost", words: "not known" };
+}
+
+const hourOf = (stamp) => new Date(stamp).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });

@@ -1,0 +1,85 @@
+// What can be done with a run that has ended without all of its answer: resume it, retry what is missing, raise the
+// budget. Beside it stands what has left Sextant and is not repeated.
+
+const UNIT_WORDS = { steps: "model calls", tokens: "tokens", usd: "", seconds: "s of work" };
+
+/** How much of a unit a run has used, in words of that unit. */
+const inUnit = (unit, value) =>
+  unit === "usd" ? dollars(value) : `${unit === "tokens" ? tokens(value) : Math.round(value).toLocaleString("en")}`;
+
+/** {unit, limit, words} when the run ended because its budget did; null otherwise. */
+function budgetReached(view) {
+  const budget = view.budget || {};
+  const spent = { steps: view.meters.calls, tokens: view.meters.tokens_in + view.meters.tokens_out, usd: view.meters.cost_usd || 0, seconds: 0 };
+  const shares = Object.keys(spent).filter((unit) => budget[unit]).map((unit) => [spent[unit] / budget[unit], unit]);
+  const broke = view.error && view.error.kind === "BudgetExceeded" && shares.length;
+  const unit = view.budget_reached ? view.budget_reached.unit : broke ? shares.sort((a, b) => b[0] - a[0])[0][1] : null;
+  if (!unit || !budget[unit]) return null;
+  const limit = budget[unit];
+  const used = view.budget_reached ? view.budget_reached.share * limit : limit;
+  return { unit, limit, words: `Budget reached: ${inUnit(unit, used)} of ${inUnit(unit, limit)} ${UNIT_WORDS[unit]}`.trim() };
+}
+
+/** {words, command, budget, about} of the one remedy that fits; null when the run needs none. */
+function remedy(view) {
+  const reached = budgetReached(view);
+  const unfinished = ["failed", "cancelled", "lost"].includes(view.status);
+  const missing = view.status === "succeeded" && view.missing.length > 0;
+  if (!unfinished && !missing) return null;
+  const command = missing ? "retry" : "resume";
+  if (reached) {
+    const raised = reached.limit * 2;
+    const budget = Object.fromEntries(Object.entries(view.budget).filter(([, limit]) => limit !== null));
+    const words = `Raise to ${inUnit(reached.unit, raised)} ${UNIT_WORDS[reached.unit]}`.trim();
+    return { command, budget: { ...budget, [reached.unit]: raised }, words: `${words} and go on`, about: "What is finished is not done again." };
+  }
+  if (missing) return { command, words: view.missing.length > 1 ? "Retry the missing parts" : "Retry the missing part", about: "What is finished is not done again." };
+  return { command, words: "Resume", about: view.status === "lost" ? "" : "It goes on from its last step." };
+}
+
+class Recover {
+  /** `deps`: {onRecover(remedy), effects() -> promise of rows} */
+  constructor(deps) {
+    this.deps = deps;
+    this.act = button("", { kind: "recover-act", onClick: () => this.start() });
+    this.act.append(el("span", {}));
+    this.about = el("span", { class: "muted" });
+    this.done = el("p", { class: "muted kept" });
+    this.root = el("div", { class: "recover", hidden: true }, el("div", { class: "row" }, this.act, this.about), this.done);
+  }
+
+  update(view) {
+    const found = remedy(view);
+    const wanted = found && !this.busy;
+    show(this.root, !!found);
+    if (!found) return;
+    this.remedy = found;
+    setText(this.act.lastChild, found.words);
+    setText(this.about, found.about);
+    this.act.disabled = !wanted;
+    const key = `${view.run_id} ${view.ended_s}`;
+    if (this.asked === key || view.status === "lost" || view.started_at === null) return;
+    this.asked = key;
+    this.tell();
+  }
+
+  async tell() {
+    const rows = await this.deps.effects().catch(() => []);
+    setText(this.done, rows.length ? `Already done, and not repeated: ${list(rows.map(effectWords))}.` : "");
+    show(this.done, rows.length > 0);
+  }
+
+  async start() {
+    this.busy = true;
+    this.act.disabled = true;
+    setText(this.act.lastChild, this.remedy.command === "retry" ? "Retrying…" : "Resuming…");
+    await this.deps.onRecover(this.remedy);
+    this.busy = false;
+  }
+}
+
+function effectWords({ tool, args, known }) {
+  const first = Object.values(args || {}).find((value) => ["string", "number"].includes(typeof value));
+  const what = first === undefined ? "" : ` “${String(first).slice(0, 60)}”`;
+  return `${String(tool).replace(/_/g, " ")}${what}${known ? "" : " (nobody knows if it happened)"}`;
+}

@@ -1,0 +1,87 @@
+// What a person does to the runs of the open conversation: each act is shown at once, and taken back when it is refused.
+
+class Steering {
+  constructor(conversation, commands) {
+    Object.assign(this, { of: conversation, commands });
+  }
+
+  /** Say at once that it was asked for; take that back when it is refused. */
+  async ask(turn, flag, send, refused) {
+    turn[flag] = true;
+    turn.trouble("");
+    this.redraw(turn);
+    try {
+      await send();
+    } catch (error) {
+      turn[flag] = false;
+      this.redraw(turn);
+      turn.trouble(`${refused} ${error.message}`);
+    }
+  }
+
+  redraw(turn) {
+    if (turn.view) this.of.draw(turn, turn.view, null);
+    else turn.drawQueued();
+  }
+
+  async stop(turn) {
+    if (!turn || turn.stopping || !turn.pending) return;
+    await this.ask(turn, "stopping", () => this.commands.stop(turn.runId), "It could not be stopped.");
+    if (!this.of.follows(turn)) await this.of.sync();
+  }
+
+  async answerNow(turn) {
+    if (!turn || turn.hurried || !turn.pending) return;
+    await this.ask(turn, "hurried", () => this.commands.answerNow(turn.runId), "It could not be hurried.");
+  }
+
+  async answer(turn, request, answer) {
+    try {
+      await this.commands.answer(turn.runId, request.id, answer);
+    } finally {
+      this.of.trigger("moved", turn.runId);
+    }
+  }
+
+  async recover(turn, remedy) {
+    turn.trouble("");
+    try {
+      await this.commands.recover(turn.runId, remedy);
+    } catch (error) {
+      turn.trouble(`It could not be ${remedy.command === "retry" ? "tried again" : "resumed"}. ${error.message}`);
+      return;
+    }
+    turn.pending = true;
+    turn.expanded = null;
+    this.of.showTurn(turn);
+    this.of.watchNext();
+    this.of.trigger("moved", turn.runId);
+  }
+
+  async edit(turn, text) {
+    const run = await this.commands.branch(this.of.thread, turn.row, text);
+    await this.of.sync();
+    this.of.toFoot(true);
+    this.of.trigger("moved", run.run_id);
+  }
+
+  /** Read another branch; the page stays where the reader's eye is. */
+  async choose(runId) {
+    const { of } = this;
+    const places = [...of.turns.values()].map((turn) => turn.root.getBoundingClientRect().top);
+    try {
+      await this.commands.choose(of.thread, runId);
+    } catch (error) {
+      of.complain(`The other branch could not be opened. ${error.message}`);
+      return;
+    }
+    of.follow = false;
+    await of.sync();
+    const turn = of.turns.get(runId);
+    if (!turn) return;
+    of.scroller.scrollTop += turn.root.getBoundingClientRect().top - places[[...of.turns.keys()].indexOf(runId)];
+    of.showTurn(turn);
+    turn.asked.focus();
+    of.trigger("moved", runId);
+  }
+}
