@@ -17,7 +17,7 @@ from retrieval.documents import Hit
 
 KEY_CHARS = 8
 """Hex digits: with 6, two of 10,000 passages would share one; with 8 it takes 100,000 for a chance in two."""
-PASSAGES = 6
+PASSAGES = 8
 MAX_QUERY_CHARS = 2_000
 
 

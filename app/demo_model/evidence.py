@@ -267,7 +267,7 @@ _WITHOUT = re.compile(r"\bwithout (?:any |an? |the )?([\w-]+)", re.I)
 
 
 def _bonus(question: Question, sentence: Sentence, about: float) -> float:
-    bonus = 0.08 / (1 + sentence.passage) + (0.05 if sentence.at == 0 else 0.0)
+    bonus = 0.3 / (1 + sentence.passage) + (0.05 if sentence.at == 0 else 0.0)
     bonus += 0.25 * about
     if thing := question.focus or content_stems(question.subject):
         begin = stems(" ".join(sentence.text.split()[:6]))
