@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from langgraph.checkpoint.base.id import uuid6
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command, Interrupt
@@ -177,7 +178,10 @@ class Claim:
         state = await graph.aget_state({"configurable": place})
         if state.created_at is None:
             raise RunError("fork", f"checkpoint {fork['checkpoint_id']} is gone", "fork from another one")
-        values = {**state.values, **fork.get("values", {})}
+        if not fork.get("values"):
+            await self._copied(graph.checkpointer, place)
+            return None
+        values = {**state.values, **fork["values"]}
         ran: Sequence[str] = ()
         if state.parent_config and state.metadata["step"] > 0:
             ran = (await graph.aget_state(state.parent_config)).next
@@ -185,6 +189,13 @@ class Claim:
             raise RunError("fork", f"{', '.join(ran)} ran side by side in that step", "fork one step later")
         await graph.aupdate_state(self._config, values, as_node=ran[0] if ran else "__start__")
         return None
+
+    async def _copied(self, saver: Any, place: Row) -> None:
+        """Begin with a checkpoint as it is, so that whatever was to come next comes next, several nodes at once too."""
+        saved = await saver.aget_tuple({"configurable": place})
+        copy = {**saved.checkpoint, "id": str(uuid6())}
+        here = {"configurable": {**self._config["configurable"], "checkpoint_ns": ""}}
+        await saver.aput(here, copy, {**saved.metadata, "source": "fork"}, copy["channel_versions"])
 
     async def _back_to_the_team(self, graph: Any) -> None:
         """Stand again before the team's node, whose finished sub-tasks are known to the state and not done again."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_type_hints
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
 
 from app.activities import Activity
@@ -74,16 +74,15 @@ def assistants_router(get_app: Callable[[], App]) -> APIRouter:
 
     @router.get("/{assistant_id}/schemas")
     async def schemas(assistant_id: str) -> Response:
-        """JSON schemas of what goes in and comes out."""
+        """JSON schemas of what goes in, comes out and is kept."""
         activity = activity_of(get_app(), assistant_id)
-        compiled = activity.builder.compile()
-        output = _schema(compiled.get_output_jsonschema)
+        builder = activity.builder
         return wire.reply(
             {
                 "graph_id": activity.name,
-                "input_schema": _schema(compiled.get_input_jsonschema),
-                "output_schema": output,
-                "state_schema": output,
+                "input_schema": _schema(builder.input_schema),
+                "output_schema": _schema(builder.output_schema),
+                "state_schema": _schema(builder.state_schema),
                 "config_schema": {"type": "object", "properties": {}},
                 "context_schema": None,
             }
@@ -98,9 +97,16 @@ def assistants_router(get_app: Callable[[], App]) -> APIRouter:
     return router
 
 
-def _schema(make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    """A schema, or None for a state whose types have none."""
+def _schema(state: type[Any]) -> dict[str, Any] | None:
+    """A JSON schema, or None for a state whose types have none.
+
+    Made from the fields, because pydantic takes no `typing.TypedDict` before Python 3.12.
+    """
+    if issubclass(state, BaseModel):
+        return state.model_json_schema()
     try:
-        return make()
-    except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError):
+        fields: dict[str, Any] = {name: (hint, None) for name, hint in get_type_hints(state).items()}
+        schema: dict[str, Any] = create_model(state.__name__, **fields).model_json_schema()
+    except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError, NameError):
         return None
+    return schema

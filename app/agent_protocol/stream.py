@@ -255,7 +255,7 @@ async def protocol_stream(
     app: App, run: Row, modes: tuple[str, ...], *, subgraphs: bool, after: Position | None, begin: int = 0
 ) -> AsyncIterator[bytes]:
     """The stream of a run from where the client is, or from row `begin` on for one that comes for the first time."""
-    frames = Frames(Reader(app), run, modes, subgraphs)
+    frames, last = Frames(Reader(app), run, modes, subgraphs), begin
     if after is None:
         after = Position(begin)
         yield _sse("metadata", {"run_id": run["run_id"], "attempt": 1}, str(begin))
@@ -269,15 +269,15 @@ async def protocol_stream(
                     id_ = str(event.seq) if part == len(out) else f"{event.seq}.{part}"
                     yield _sse(frame.event, frame.data, id_)
             frames.fold(event)
+            last = event.seq
         if not batch:
             yield STILL_HERE
     if not app.journal.closed:
-        yield _sse("end", None)
+        yield _sse("end", None, str(last))
 
 
-def _sse(event: str, data: Any, id_: str | None = None) -> bytes:
-    head = f"id: {id_}\n" if id_ is not None else ""
-    return f"{head}event: {event}\ndata: ".encode() + encoded(data) + b"\n\n"
+def _sse(event: str, data: Any, id_: str) -> bytes:
+    return f"id: {id_}\nevent: {event}\ndata: ".encode() + encoded(data) + b"\n\n"
 
 
 async def finished(app: App, run: Row, after: int) -> AsyncIterator[bytes]:
