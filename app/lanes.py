@@ -124,6 +124,30 @@ class Lane:
                 segment.end, segment.failed = at, failed
 
 
+@dataclass(slots=True)
+class Call:
+    """A model or tool call in flight."""
+
+    lane: str
+    segment: Segment
+    is_model: bool
+    speaks: bool = False
+    text: str = ""
+    call_id: str | None = None
+
+
+@dataclass(slots=True)
+class Meters:
+    """What the run has used. A call that was lost with its worker is made again, and counts once."""
+
+    calls: int = 0
+    tools: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    cost_usd: float | None = None
+
+
 class Lanes(dict[str, Lane]):
     """All lanes of a run by id, in the order in which they are drawn; a new one never moves those already there."""
 

@@ -6,12 +6,11 @@ What follows from the lanes, such as the critical path, is read in `app/readings
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from app.citations import CITATION_CHARS, cited_keys
 from app.events import ROOT, RunEvent
-from app.lanes import ENDED, Lane, Lanes, Segment
+from app.lanes import ENDED, Call, Lane, Lanes, Meters, Segment
 from app.shapes import Shape, lane_of_task, sub_tasks
 
 __all__ = ["ENDED", "Lane", "Meters", "RunView", "Segment", "cited_keys", "project"]
@@ -23,30 +22,6 @@ _ENDS = {
     "run.failed": ("failed", "cancelled"),  # who failed said so itself; whoever else was at work was stopped
     "run.cancelled": ("cancelled", "cancelled"),
 }  # fmt: skip
-
-
-@dataclass(slots=True)
-class Call:
-    """A model or tool call in flight."""
-
-    lane: str
-    segment: Segment
-    is_model: bool
-    speaks: bool = False
-    text: str = ""
-    call_id: str | None = None
-
-
-@dataclass(slots=True)
-class Meters:
-    """What the run has used. A call that was lost with its worker is made again, and counts once."""
-
-    calls: int = 0
-    tools: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    tokens_cached: int = 0
-    cost_usd: float | None = None
 
 
 class RunView:
