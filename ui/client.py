@@ -48,9 +48,10 @@ class Api:
     def delete_thread(self, thread_id: str) -> None:
         self._json("DELETE", f"threads/{thread_id}")
 
-    def start_run(self, thread_id: str, graph: str, question: str) -> Json:
-        """Send once: the key makes a repeat of this very request harmless."""
-        body = {"assistant_id": graph, "input": {"messages": [{"role": "user", "content": question}]}}
+    def start_run(self, thread_id: str, graph: str, question: str, meanwhile: str = "enqueue") -> Json:
+        """Send once: the key makes a repeat of this very request harmless. `meanwhile`: what a going run has of it."""
+        messages = {"messages": [{"role": "user", "content": question}]}
+        body = {"assistant_id": graph, "input": messages, "multitask_strategy": meanwhile}
         return self._json("POST", f"threads/{thread_id}/runs", json=body, headers={"Idempotency-Key": uuid4().hex})
 
     def runs(self, thread_id: str) -> list[Json]:
@@ -61,6 +62,24 @@ class Api:
 
     def cancel(self, run_id: str) -> None:
         self._json("POST", f"runs/{run_id}/cancel")
+
+    def answer_now(self, run_id: str) -> None:
+        """Stop looking, and answer with what has returned."""
+        self._json("POST", f"runs/{run_id}/answer-now")
+
+    def resume(self, run_id: str) -> None:
+        self._json("POST", f"runs/{run_id}/resume")
+
+    def retry(self, run_id: str) -> None:
+        """Try again what failed or is missing."""
+        self._json("POST", f"runs/{run_id}/retry")
+
+    def questions(self) -> list[Json]:
+        """What waits for a person, over all threads, oldest first."""
+        return list(self._json("GET", "questions")["questions"])
+
+    def answer(self, run_id: str, question_id: str, answer: Any) -> None:
+        self._json("POST", f"runs/{run_id}/questions/{question_id}", json={"answer": answer})
 
     def upload(self, files: Iterable[UploadPart]) -> str:
         """Hand over files; returns the id to follow with `ingest`."""

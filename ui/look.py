@@ -63,7 +63,9 @@ _NAMES = {
 @cache
 def _style() -> str:
     css = (Path(__file__).parent / "runview" / "page.css").read_text(encoding="utf-8")
-    return f':root{{{_palette()}--sx-logo:url("{_LOGO}");--sx-clip:url("{_CLIP}")}}\n{_marks()}\n{css}'
+    images = {"logo": _LOGO, "clip": _CLIP, "hand": data_uri("waiting")}
+    pictures = "".join(f'--sx-{name}:url("{image}");' for name, image in images.items())
+    return f":root{{{_palette()}{pictures}}}\n{_marks()}\n{css}"
 
 
 def _palette() -> str:

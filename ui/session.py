@@ -16,6 +16,7 @@ API_PATH = "/api"
 
 _PROBLEM = "problem"
 _SENT = "sent"
+_LOOK_AT = "look_at"
 
 
 def api_url() -> str:
@@ -58,17 +59,31 @@ def sent_run() -> dict[str, Any] | None:
     return st.session_state.get(_SENT)
 
 
-def ask(question: str, graph: str) -> None:
-    """Send `question` to the thread in the address, or to a new one. A refusal is kept for `problem`."""
+def ask(question: str, graph: str, meanwhile: str = "enqueue") -> None:
+    """Send `question` to the thread in the address, or to a new one. A refusal is kept for `problem`.
+
+    `meanwhile` says what happens while a run of the thread is going: `enqueue`, `interrupt` or `branch`.
+    """
     st.session_state.pop(_PROBLEM, None)
     try:
         thread_id = thread() or api().create_thread(graph)
         show_thread(thread_id)
-        run = api().start_run(thread_id, graph, question)
+        run = api().start_run(thread_id, graph, question, meanwhile)
     except ApiProblem as problem:
         report(problem, question, graph)
         return
     st.session_state[_SENT] = {"run_id": run["run_id"], "thread_id": thread_id, "question": question}
+
+
+def look_at(request_id: str) -> None:
+    """Have the run view bring this request to a person into sight."""
+    st.session_state[_LOOK_AT] = request_id
+
+
+def looked_at() -> str | None:
+    """The request to bring into sight, once."""
+    request_id: str | None = st.session_state.pop(_LOOK_AT, None)
+    return request_id
 
 
 def report(problem: ApiProblem, question: str = "", graph: str = "") -> None:

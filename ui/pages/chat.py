@@ -11,6 +11,8 @@ from ui.runview import runview
 
 GRAPH = "graph"
 INPUT = "question"
+MEANWHILE = "meanwhile"
+_WAYS = {"enqueue": "waits for this run", "interrupt": "stops it first", "branch": "starts a branch"}
 _GRAPH_OF = "graph_of_thread"
 
 
@@ -32,6 +34,7 @@ def page(info: Json, threads: list[Json]) -> None:
             max_upload_size=info["limits"]["max_upload_mb"],
             on_submit=_submitted,
         )
+        _meanwhile()
         st.html(_foot(info))
 
 
@@ -41,6 +44,7 @@ def _conversation(info: Json) -> None:
         "api": session.API_PATH,
         "thread": thread_id,
         "run": sent if sent and sent["thread_id"] == thread_id else None,
+        "look": session.looked_at(),
         "info": {key: info[key] for key in ("demo", "graphs", "examples", "index")},
     }
     runview(data, on_ask=_example, on_moved=_moved)
@@ -63,11 +67,12 @@ def _submitted() -> None:
         uploads.start([(file.name, file.getvalue(), file.type or "") for file in value.files], question)
     elif question:
         uploads.clear_finished()
-        _ask(question)
+        _ask(question, st.session_state.get(MEANWHILE) or "enqueue")
+        st.session_state[MEANWHILE] = "enqueue"  # a choice is for one message
 
 
-def _ask(question: str) -> None:
-    session.ask(question, st.session_state.get(GRAPH) or "chat")
+def _ask(question: str, meanwhile: str = "enqueue") -> None:
+    session.ask(question, st.session_state.get(GRAPH) or "chat", meanwhile)
 
 
 # ---- header
@@ -151,6 +156,23 @@ def _problem() -> None:
         if told["question"] and st.button("Send again", key="send_again"):
             session.ask(told["question"], told["graph"] or st.session_state[GRAPH])
             st.rerun()
+
+
+def _meanwhile() -> None:
+    """What a message sent now means for the run that is going; the style shows it only while one is."""
+    if not session.thread():
+        return
+    with st.container(key="sent_now", horizontal=True, horizontal_alignment="center", gap="small", wrap=True):
+        st.html("<p>Sent now, your message</p>", width="content")
+        st.segmented_control(
+            "What a message sent now does",
+            list(_WAYS),
+            default=None if MEANWHILE in st.session_state else "enqueue",
+            required=True,
+            format_func=lambda way: _WAYS[way],
+            key=MEANWHILE,
+            label_visibility="collapsed",
+        )
 
 
 def _foot(info: Json) -> str:

@@ -41,5 +41,5 @@ def _component() -> Callable[..., Any]:
 
 
 def runview(data: dict[str, Any], *, on_ask: Callable[[], None], on_moved: Callable[[], None]) -> Any:
-    """Mount the view. `data` is {api, thread, run, info}; the result carries `ask` when an example was clicked."""
+    """Mount the view. `data` is {api, thread, run, look, info}; the result has `ask` once an example was clicked."""
     return _component()(key="runview", data=data, on_ask_change=on_ask, on_moved_change=on_moved)

@@ -55,7 +55,7 @@ class QuestionPart {
   async tellEffects() {
     const rows = await this.deps.effects().catch(() => []);
     if (!this.editor || !rows.length) return;
-    setText(this.kept, `Already done: ${list(rows.map(effectWords))}. It stays done: a branch neither undoes nor repeats it.`);
+    setText(this.kept, `Already done: ${list(rows.map((row) => effectWords(row)))}. It stays done: a branch neither undoes nor repeats it.`);
     show(this.kept, true);
   }
 

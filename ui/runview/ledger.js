@@ -29,7 +29,10 @@ class Ledger {
   draw(requests) {
     const done = new Map(this.effects.map((effect) => [effect.call_id, effect]));
     const waiting = requests.filter((request) => !done.has(request.call_id));
-    const rows = [...waiting.map(requestRow), ...(requests.length ? this.effects.map(effectRow) : [])];
+    const orders = new Map(requests.map((request) => [request.call_id, own(request.schema, "required")]));
+    const effects = requests.length ? this.effects : [];
+    const rows = [...waiting.map((request) => requestRow(request, orders.get(request.call_id))),
+      ...effects.map((effect) => effectRow(effect, orders.get(effect.call_id)))];
     show(this.root, rows.length > 0);
     keyed(this.rows, rows, (row) => row.id, () => {
       const parts = { mark: mark("pending", 1, 14), what: el("span", { role: "cell" }), state: el("span"), when: el("span", { role: "cell" }) };
@@ -46,16 +49,16 @@ class Ledger {
   }
 }
 
-function requestRow(request) {
+function requestRow(request, order) {
   const answer = request.answer || {};
-  const row = { id: request.call_id || request.id, what: effectWords({ ...request, known: true }) };
+  const row = { id: request.call_id || request.id, what: effectWords({ ...request, known: true }, order) };
   if (!request.answer) return { ...row, state: "waiting", words: "not started", when: "after your word" };
   if (["reject", "skip"].includes(answer.decision)) return { ...row, state: "cancelled", words: "not done", when: "never" };
   return { ...row, state: "ready", words: "about to start", when: "" };
 }
 
-function effectRow(effect) {
-  const row = { id: effect.call_id, what: effectWords({ ...effect, known: true }), when: hourOf(effect.ended_at || effect.begun_at) };
+function effectRow(effect, order) {
+  const row = { id: effect.call_id, what: effectWords({ ...effect, known: true }, order), when: hourOf(effect.ended_at || effect.begun_at) };
   return effect.known ? { ...row, state: "done", words: "done once" } : { ...row, state: "lost", words: "not known" };
 }
 

@@ -65,7 +65,7 @@ class Recover {
 
   async tell() {
     const rows = await this.deps.effects().catch(() => []);
-    setText(this.done, rows.length ? `Already done, and not repeated: ${list(rows.map(effectWords))}.` : "");
+    setText(this.done, rows.length ? `Already done, and not repeated: ${list(rows.map((row) => effectWords(row)))}.` : "");
     show(this.done, rows.length > 0);
   }
 
@@ -78,8 +78,10 @@ class Recover {
   }
 }
 
-function effectWords({ tool, args, known }) {
-  const first = Object.values(args || {}).find((value) => ["string", "number"].includes(typeof value));
+/** `save note “Budget”`: the tool with what it was first told; `order` names what comes first. */
+function effectWords({ tool, args, known }, order = []) {
+  const told = args || {};
+  const first = [...order, ...Object.keys(told)].map((name) => own(told, name)).find((value) => ["string", "number"].includes(typeof value));
   const what = first === undefined ? "" : ` “${String(first).slice(0, 60)}”`;
   return `${String(tool).replace(/_/g, " ")}${what}${known ? "" : " (nobody knows if it happened)"}`;
 }

@@ -145,6 +145,13 @@ class RequestCard {
     if (first) first.focus();
   }
 
+  bringUp() {
+    this.reviewed = true;
+    this.update(this.request, this.deps.view(), true);
+    this.root.scrollIntoView({ block: "center" });
+    this.title.focus({ preventScroll: true });
+  }
+
   // ---- editing
 
   get edits() {

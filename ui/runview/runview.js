@@ -59,6 +59,8 @@ class Conversation {
       this.sent = data.run.run_id; // once: it may belong to a branch that is not read any more
       if (!this.turns.has(this.sent)) this.addLive(data.run);
     }
+    this.lookFor = data.look || this.lookFor;
+    this.lookAt();
     show(this.home.root, !data.thread);
     this.home.update(data.info);
   }
@@ -132,7 +134,7 @@ class Conversation {
       if (this.list.children[at] !== root) this.list.insertBefore(root, this.list.children[at] || null);
     });
     const last = [...this.turns.values()].pop();
-    if (!this.turns.has(this.shown && this.shown.runId) || (last && !before.includes(last.runId))) this.showTurn(last);
+    if (!this.turns.has(this.shown && this.shown.runId) || (last && !before.includes(last.runId))) this.showTurn(this.front());
     this.watchNext();
   }
 
@@ -183,11 +185,17 @@ class Conversation {
   }
 
   addLive(run) {
-    const turn = this.addTurn({ status: "queued", ...run });
-    this.showTurn(turn);
+    this.addTurn({ status: "queued", ...run });
+    this.showTurn(this.front());
     this.watchNext();
     this.toFoot(true);
     this.sync();
+  }
+
+  /** The run that matters most: the one that is going, else the last. */
+  front() {
+    const turns = [...this.turns.values()];
+    return turns.find((turn) => turn.pending) || turns[turns.length - 1];
   }
 
   /** One stream at a time: runs of a thread are worked on one after another. */
@@ -198,6 +206,7 @@ class Conversation {
     if (this.feed && this.watched === next) return;
     if (this.feed) this.unwatch();
     if (!next) return;
+    if (this.watched && this.shown === this.watched) this.showTurn(next);
     this.watched = next;
     this.feed = new Feed(this.api, next.runId, {
       onView: (view, dirty) => this.onView(next, view, dirty),
@@ -243,6 +252,15 @@ class Conversation {
     }
   }
 
+  /** Bring a request that was chosen elsewhere into sight, as soon as it is drawn. */
+  lookAt() {
+    const card = this.lookFor && this.list.querySelector(`[data-request="${CSS.escape(this.lookFor)}"]`);
+    if (!card) return;
+    this.lookFor = null;
+    this.follow = false;
+    card.card.bringUp();
+  }
+
   follows(turn) {
     return turn === this.watched && !!this.feed;
   }
@@ -251,6 +269,7 @@ class Conversation {
     turn.view = view;
     if (turn === this.watched) document.documentElement.dataset.sxRun = view.status; // marks the chat's row, no rerun
     turn.draw(view, dirty, this.now(turn));
+    if (this.lookFor) this.lookAt();
     if (turn !== this.shown) return;
     this.panel.update(view, this.now(turn), turn);
     this.applyPanel();
