@@ -52,6 +52,7 @@ class RunView:
         """Limits by unit: steps, tokens, usd, seconds; None is no limit."""
         self.budget_reached: dict[str, Any] | None = None
         self._latest = 0.0
+        self._shut: dict[str, str] = {}
         self._worked_s = 0.0
         self._stint_at: float | None = None
 
@@ -70,6 +71,7 @@ class RunView:
     def _run_started(self, event: RunEvent, at: float) -> None:
         """Begin; the second time, go on in the hands of another worker."""
         self._suspend(self._latest)
+        self._reopen()
         self.status, self.question = "running", str(event.data.get("question", ""))
         self.ended, self.error, self.final, self.missing = None, None, False, []
         self.budget_reached, self.budget = None, dict(event.data.get("budget") or {})
@@ -81,6 +83,7 @@ class RunView:
 
     def _run_resumed(self, event: RunEvent, at: float) -> None:
         """Somebody wants it to go on; a worker will take it."""
+        self._reopen()
         self.status, self.ended, self.error, self.final = "queued", None, None, False
 
     def _run_waiting(self, event: RunEvent, at: float) -> None:
@@ -135,9 +138,20 @@ class RunView:
         self.missing = list(event.data.get("missing", []))
         self.error = event.data.get("error")
         self.budget_reached = event.data.get("budget_reached")
+        self._shut = {lane.id: lane.state for lane in self.lanes.values() if lane.state not in ENDED}
         for lane in reversed(self.lanes.values()):  # the innermost first
-            if lane.state not in ENDED:
+            if lane.id in self._shut:
                 self._close(lane, at, "not_taken" if lane.start is None else closing)
+
+    def _reopen(self) -> None:
+        """A run that goes on does what its end had stopped."""
+        for id_, state in self._shut.items():
+            lane = self.lanes[id_]
+            if lane.start is None:
+                lane.state = state
+            else:
+                lane.suspend(lane.end or self._latest)
+        self._shut = {}
 
     # -- nodes and sub-agents ----------------------------------------------------------------------------------------
 

@@ -392,6 +392,23 @@ def test_a_resumed_run_that_had_failed_has_no_error_any_more() -> None:
     assert view.lanes["answer"].state == "running"
 
 
+def test_a_run_that_is_resumed_does_what_its_end_had_stopped() -> None:
+    stopped = [
+        *begun(), *planned(1, sub("1"), sub("2"), sub("3", "2")), spawned(1, "1"), spawned(1, "2"), ended(2, "1"),
+        ev(3, "run.cancelled", error={"message": "Stopped."}),
+    ]  # fmt: skip
+    resumed = project(RESEARCH, log(stopped, ev(9, "run.resumed")))
+
+    assert resumed.status == "queued"
+    assert states(resumed) == {
+        "plan": "done", "research": "ready", "task:1": "done", "task:2": "ready", "task:3": "blocked",
+        "write": "pending",
+    }  # fmt: skip
+    again = project(RESEARCH, log(stopped, ev(9, "run.resumed"), begun_again(10), spawned(10, "2"), ended(11, "2")))
+    assert again.lanes["task:2"].seconds(0) == (3 - 1) + (11 - 10)
+    assert again.lanes["task:3"].state == "ready"
+
+
 def test_text_that_is_made_again_replaces_what_was_there() -> None:
     half = [*begun(), *node(0, None, "answer:1"), *list(says(0, 9, "answer:1", "It is", speaks=True))[:2]]
 
