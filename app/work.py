@@ -12,13 +12,16 @@ from typing import Any
 from uuid import uuid4
 
 from psycopg import OperationalError
+from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
 from agents.agent import discover_agents
 from agents.context import Context
 from app.activities import Activity
-from app.claim import ANSWER_NOW, WRITERS, Claim, Writers
-from app.journal import Journal
+from app.claim import ANSWER_NOW, MAX_LOSSES, WRITERS, Claim, Writers
+from app.events import json_safe
+from app.journal import CHANNEL, Journal
+from app.outcome import described
 from app.postgres import Pool, StaleWriter
 from app.projection import RunView
 from app.queue import TIMING, RunQueue, Stopped, Timing
@@ -33,6 +36,10 @@ where run_id = %(run_id)s and (status = 'queued' or (status = 'running' and leas
     and not exists (select 1 from runs parent where parent.run_id = runs.parent_run_id
                     and parent.status in ('queued', 'running', 'waiting'))
 returning *
+"""
+_FAILED = """
+insert into run_events (run_id, seq, type, span_id, data)
+select %s, coalesce(max(seq), 0) + 1, 'run.failed', 'run', %s from run_events where run_id = %s
 """
 _KEEP = """
 update runs set lease_until = now() + %s * interval '1 second'
@@ -145,8 +152,30 @@ class Worker:
                 await claim.carry()
         except StaleWriter:
             log.warning("run %s was claimed by another worker; this one stops", run_id)
+        except Exception as failure:
+            log.exception("run %s could not be carried", run_id)
+            await self._drop(run, failure)
         finally:
             self._claims.pop(run_id, None)
+
+    async def _drop(self, run: Row, failure: Exception) -> None:
+        """Let go of a run that cannot even be begun. It counts as a loss, and the last one ends the run."""
+        async with self._pool.connection() as connection, connection.transaction():
+            owned = (run["run_id"], run["epoch"])
+            if run["losses"] + 1 < MAX_LOSSES:
+                expire = "update runs set lease_until = now() where run_id = %s and epoch = %s and status = 'running'"
+                if (await connection.execute(expire, owned)).rowcount:
+                    await self.queue.defer(connection, run["run_id"], after_s=self._timing.blocked_s)
+                return
+            end = (
+                "update runs set status = 'failed', error = %s, finished_at = now() "
+                "where run_id = %s and epoch = %s and status = 'running'"
+            )
+            error = Jsonb(json_safe(described(failure)))
+            if (await connection.execute(end, (error, *owned))).rowcount:
+                await connection.execute(_FAILED, (run["run_id"], Jsonb({"error": error.obj}), run["run_id"]))
+                await connection.execute("select pg_notify(%s, %s)", (CHANNEL, run["run_id"]))
+                await self.queue.release_children(connection, run["run_id"])
 
     async def _claim(self, run_id: str) -> Row | None:
         """Take the run: from here on only this claim's writes count. None when there is nothing to take."""

@@ -405,3 +405,27 @@ async def test_a_fork_keeps_its_source_and_repeats_no_effect(pool: Pool, databas
             await it.steering.fork(run_id, after_plan["checkpoint_id"], {"nonsense": 1})
         with pytest.raises(NotFound):
             await it.steering.fork(run_id, "1ef00000-0000-0000-0000-000000000000")
+
+
+async def test_a_run_that_cannot_even_be_begun_ends_and_frees_the_next(pool: Pool, database_url: str) -> None:
+    """Its log is damaged: every claim fails before the graph starts."""
+    async with house(pool, database_url, {"second": [says("Fine.")]}) as it:
+        thread = (await it.runs.create_thread("chat"))["thread_id"]
+        async with pool.connection() as connection:
+            await connection.execute(
+                "insert into runs (run_id, thread_id, graph, status, input) "
+                "values ('damaged', %s, 'chat', 'queued', %s)",
+                (thread, '{"question": "first"}'),
+            )
+            await connection.execute(
+                "insert into run_events (run_id, seq, type, span_id, data) "
+                "values ('damaged', 1, 'plan.proposed', 'x', '[]')"
+            )
+            await connection.execute("update threads set head_run_id = 'damaged' where thread_id = %s", (thread,))
+            async with connection.transaction():
+                await it.worker.queue.defer(connection, "damaged")
+        second = await it.runs.start(thread, "chat", "second")
+
+        run = await it.until("damaged", "failed")
+        assert run["error"]["kind"] == "internal"
+        assert (await it.until(second["run_id"], "succeeded"))["output"]["answer"] == "Fine."
