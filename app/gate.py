@@ -137,8 +137,8 @@ def database_gone() -> JSONResponse:
 class BodyLimits:
     """Reads a body whole before anybody parses it, within a size and a time; an upload streams, within others."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, timeout_s: float = BODY_TIMEOUT_S) -> None:
+        self.app, self._timeout_s = app, timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -153,7 +153,7 @@ class BodyLimits:
         limit = MAX_OPEN_BODY_BYTES if "owner" not in scope.get("state", {}) else MAX_BODY_BYTES
         try:
             _check_length(scope, limit)
-            async with asyncio.timeout(BODY_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 body = await _read(receive, limit)
         except Refused as refused:
             await refused.response(scope, receive, send)
@@ -170,7 +170,7 @@ class BodyLimits:
         async def counted() -> Message:
             nonlocal size
             try:
-                async with asyncio.timeout(BODY_TIMEOUT_S):
+                async with asyncio.timeout(self._timeout_s):
                     message = await receive()
             except TimeoutError:
                 raise _too_slow() from None
