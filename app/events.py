@@ -37,6 +37,7 @@ from uuid import UUID
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import LLMResult
+from langgraph.errors import GraphBubbleUp
 
 ROOT = "run"
 MAX_TEXT_CHARS = 4_000
@@ -239,9 +240,11 @@ class Translator(AsyncCallbackHandler):
         self._event("tool.finished", call.span, call.parent, outcome)
 
     async def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """A tool raised."""
-        if call := self._calls.pop(run_id, None):
-            self._event("tool.finished", call.span, call.parent, {"ok": False, "text": _sentence(error), "sources": []})
+        """A tool raised. One that asks a person has not ended: it is called again with the answer."""
+        call = self._calls.pop(run_id, None)
+        if call and not isinstance(error, GraphBubbleUp):
+            outcome = {"ok": False, "text": _sentence(error), "sources": []}
+            self._event("tool.finished", call.span, call.parent, outcome)
 
     def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Having this and its twin makes LangChain stream whatever model a node calls, so tokens arrive for all."""

@@ -119,16 +119,20 @@ class RunView:
         """Nobody works on the run: calls that are open will never be answered, and are made again."""
         if self._stint_at is not None:
             self._worked_s, self._stint_at = self._worked_s + at - self._stint_at, None
-        for call in self.calls.values():
+        self._uncount(self.calls.values())
+        self.calls.clear()
+        for lane in self.lanes.values():
+            if lane.running():
+                lane.suspend(at)
+
+    def _uncount(self, calls: Iterable[Call]) -> None:
+        """Calls without an answer, which will be made again."""
+        for call in calls:
             lane = self.lanes[call.lane]
             if call.is_model:
                 self.meters.calls, lane.turns = self.meters.calls - 1, lane.turns - 1
             else:
                 self.meters.tools, lane.acts = self.meters.tools - 1, lane.acts - 1
-        self.calls.clear()
-        for lane in self.lanes.values():
-            if lane.running():
-                lane.suspend(at)
 
     def _run_ended(self, event: RunEvent, at: float) -> None:
         self.status, closing = _ENDS[event.type]
@@ -311,6 +315,8 @@ class RunView:
 
     def _close(self, lane: Lane, at: float, state: str) -> None:
         self.lanes.close(lane, at, state)
+        if state == "waiting":
+            self._uncount(call for call in self.calls.values() if not self.lanes[call.lane].running())
         self.calls = {span: call for span, call in self.calls.items() if self.lanes[call.lane].running()}
 
     def _cite(self, text: str) -> None:

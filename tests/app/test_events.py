@@ -19,11 +19,12 @@ from langchain_core.language_models.fake_chat_models import FakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.func import task
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, ToolNode
-from langgraph.types import Send
+from langgraph.types import Command, Send, interrupt
 from scripted import calls, fills, says
 
 from agents.planner import Plan, SubTask
@@ -491,6 +492,24 @@ async def test_a_call_that_was_cancelled_was_stopped(scripted: Callable[..., Any
 
     assert events[-1].type == "llm.finished"
     assert events[-1].data == {"error": "stopped"}
+
+
+async def test_a_tool_that_asks_a_person_has_not_ended(scripted: Callable[..., Any]) -> None:
+    @tool
+    def ask(what: str) -> str:
+        """Ask a person."""
+        return f"they said {interrupt(what)}"
+
+    model = scripted([calls(("ask", {"what": "may I?"})), says("Thank you.")])
+    agent = create_agent(model, [ask], checkpointer=InMemorySaver())
+    thread = {"configurable": {"thread_id": "t"}}
+
+    asked = await run(agent, None, **thread)
+    answered = await run(agent, None, Command(resume="yes"), **thread)
+
+    assert asked.types("llm.token")[-2:] == ["tool.started", "node.finished"]
+    assert asked.of("node.finished")[-1] == {"state": "waiting", "reason": ""}
+    assert [end["text"] for end in answered.of("tool.finished")] == ["they said yes"]
 
 
 # -- what graphs report ----------------------------------------------------------------------------

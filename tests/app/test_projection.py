@@ -409,6 +409,28 @@ def test_a_run_that_is_resumed_does_what_its_end_had_stopped() -> None:
     assert again.lanes["task:3"].state == "ready"
 
 
+def test_who_waits_for_a_person_does_not_run_and_asks_only_once() -> None:
+    asking = [
+        *begun(), *planned(1, sub("1"), sub("2"), sub("3", "2")), spawned(1, "1"), spawned(1, "2"), ended(2, "1"),
+        *list(finds(2, 9, agent("2")))[:1],
+        ev(3, "node.finished", "research:1", "run", state="waiting", reason=""), ev(3, "run.waiting", open=1),
+    ]  # fmt: skip
+
+    waiting = project(RESEARCH, log(asking))
+    answered = project(RESEARCH, log(
+        asking, begun_again(50), node(50, None, "research:1"), spawned(50, "2"), finds(50, 51, agent("2")),
+        ended(52, "2"),
+    ))  # fmt: skip
+
+    assert waiting.status == "waiting"
+    assert [waiting.lanes[f"task:{n}"].state for n in "123"] == ["done", "waiting", "blocked"]
+    assert not any(lane.running() for lane in waiting.lanes.values())
+    assert waiting.meters.tools == 0
+    lane = answered.lanes["task:2"]
+    assert (answered.meters.tools, lane.acts, lane.state, lane.attempt) == (1, 1, "done", 1)
+    assert lane.seconds(0) == (3 - 1) + (52 - 50)
+
+
 def test_text_that_is_made_again_replaces_what_was_there() -> None:
     half = [*begun(), *node(0, None, "answer:1"), *list(says(0, 9, "answer:1", "It is", speaks=True))[:2]]
 
