@@ -50,5 +50,7 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     allowance: Allowance = field(default_factory=Allowance)
     """What this run may still spend."""
+    owner: str = "local"
+    """Whose run it is: what is kept for one person is kept under this name."""
     ledger: Ledger | None = None
     """Where effects are written down; None where no run is behind the call, as in a test of one graph."""

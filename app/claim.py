@@ -16,6 +16,7 @@ from typing import Any
 from langgraph.checkpoint.base.id import uuid6
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
+from langgraph.store.base import BaseStore
 from langgraph.types import Command, Interrupt
 from psycopg.types.json import Jsonb
 
@@ -28,7 +29,7 @@ from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
 from app.journal import Recorder
 from app.ledger import RunLedger
 from app.outcome import SUPERSTEPS, answer_in, described, output_of
-from app.postgres import FencedSaver, Pool, StaleWriter, checkpointer, store
+from app.postgres import FencedSaver, Pool, StaleWriter, checkpointer
 from app.projection import RunView
 from app.queue import RunQueue, Stopped
 
@@ -69,15 +70,16 @@ class Claim:
         model_name: str,
         stopped: Stopped,
         writers: Writers = WRITERS,
+        store: BaseStore | None = None,
     ) -> None:
         self._pool, self._queue, self._run, self._activity, self._writers = pool, queue, run, activity, writers
         self._view, self._recorder, self._allowed_types = view, recorder, allowed_types
-        self._model_name, self._stopped = model_name, stopped
+        self._model_name, self._stopped, self._store = model_name, stopped, store
         self.control = RunControl()
         self.allowance = _allowance(context.allowance.budget, run, view)
         forked_from = (run["input"].get("fork") or {}).get("run_id")
         ledger = writers.ledger(pool, run["run_id"], run["epoch"], forked_from)
-        self._context = replace(context, allowance=self.allowance, ledger=ledger)
+        self._context = replace(context, allowance=self.allowance, ledger=ledger, owner=run["owner"])
 
     def emit(self, event: RunEvent) -> None:
         """Take an event: fold it, and have it stored."""
@@ -121,9 +123,7 @@ class Claim:
         translator = Translator(self.emit)
         saver = self._writers.checkpointer(self._pool, self._run["run_id"], self._run["epoch"])
         known = saver.with_allowlist(self._allowed_types)
-        graph: Any = self._activity.builder.compile(
-            checkpointer=known, store=store(self._pool), name=self._activity.name
-        )
+        graph: Any = self._activity.builder.compile(checkpointer=known, store=self._store, name=self._activity.name)
         config = {**self._config, "callbacks": [translator], "recursion_limit": SUPERSTEPS}
         stream = graph.astream(
             await self._input(graph),

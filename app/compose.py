@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.checkpoint.serde import _msgpack
+from langgraph.store.base import BaseStore
 
 from agents.agent import assemble, discover_agents
 from agents.allowance import Allowance, Budget
@@ -17,7 +18,7 @@ from app.activities import Activity, discover_activities
 from app.demo_process import demo_model
 from app.journal import Journal
 from app.models import Deadlines, Endpoint, Models
-from app.postgres import Pool, database, migrate, open_pool
+from app.postgres import Pool, database, migrate, open_pool, opened_store
 from app.runs import Runs
 from app.settings import Settings
 from app.steering import Steering
@@ -41,6 +42,7 @@ class App:
     runs: Runs
     steering: Steering
     activities: Mapping[str, Activity]
+    store: BaseStore
     started_at: float = field(default_factory=time.monotonic)
     started_in_s: float = 0.0
     new_vectors: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,11 +75,12 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         limits = limits_of(settings)
         allowance = Allowance(budget_of(settings))
         context = Context(models, assemble(discover_agents(), models, limits), corpus, limits, allowance)
-        worker = Worker(pool, journal, activities, context, model_name=settings.model)
+        store = await stack.enter_async_context(opened_store(pool))
+        worker = Worker(pool, journal, activities, context, model_name=settings.model, store=store)
         await worker.queue.open(pool)
         runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
         steering = Steering(pool, worker.queue, runs, activities)
-        app = App(settings, pool, journal, models, corpus, runs, steering, activities)
+        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store)
         if embed:
             await _background(stack, _keep_indexed(app), "indexing")
         if work:

@@ -239,15 +239,14 @@ def sign_in_router(get_app: Callable[[], App]) -> APIRouter:
         """Exchange a key for a cookie that only this site's requests carry and no script can read."""
         if same_origin(request.headers) is False:
             raise Refused(403, "cross_site", "request: it comes from another site's page", fix="sign in on the page")
-        is_form = not request.headers.get("content-type", "").startswith("application/json")
-        key = _key_in(await request.body(), is_form=is_form)
+        key = _key_in(await request.body(), as_form=is_form(request))
         owner = await Keys(get_app().pool).owner_of(key)
-        page = str(request.scope.get("root_path", "")).removesuffix("/api") + "/"
-        if owner is None and is_form:
-            return RedirectResponse(f"{page}?sign_in=failed", 303)
+        if owner is None and is_form(request):
+            return RedirectResponse(f"{page_of(request)}?sign_in=failed", 303)
         if owner is None:
             raise Refused(401, "key_unknown", "key: it is wrong or was revoked", fix="check it, or ask for a new one")
-        response = RedirectResponse(page, 303) if is_form else JSONResponse({"owner": owner})
+        told = JSONResponse({"owner": owner})
+        response = RedirectResponse(page_of(request), 303) if is_form(request) else told
         response.set_cookie(
             COOKIE, key, max_age=COOKIE_DAYS * 86_400, httponly=True, samesite="strict",
             secure=request.url.scheme == "https",
@@ -255,9 +254,9 @@ def sign_in_router(get_app: Callable[[], App]) -> APIRouter:
         return response
 
     @router.post("/logout", status_code=204)
-    async def logout() -> Response:
+    async def logout(request: Request) -> Response:
         """Forget the key in this browser."""
-        response = Response(status_code=204)
+        response = RedirectResponse(page_of(request), 303) if is_form(request) else Response(status_code=204)
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
 
@@ -267,8 +266,18 @@ def sign_in_router(get_app: Callable[[], App]) -> APIRouter:
 _LOGIN_SHAPE = {"schema": {"type": "object", "required": ["key"], "properties": {"key": {"type": "string"}}}}
 
 
-def _key_in(body: bytes, *, is_form: bool) -> str:
-    if is_form:
+def is_form(request: Request) -> bool:
+    """Whether the page's own form was sent, whose answer a person sees."""
+    return request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+
+
+def page_of(request: Request) -> str:
+    """Path of the page, beside which the API is mounted."""
+    return str(request.scope.get("root_path", "")).removesuffix("/api") + "/"
+
+
+def _key_in(body: bytes, *, as_form: bool) -> str:
+    if as_form:
         return parse_qs(body.decode("latin-1")).get("key", [""])[0].strip()
     try:
         given = orjson.loads(body)

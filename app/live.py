@@ -156,6 +156,7 @@ class LiveView:
             "tokens": lane.tokens,
             "cost_usd": lane.cost_usd,
             "attempt": lane.attempt,
+            "idle_s": _round(lane.idle_s),
             "late_s": _round(late_s(self.view, lane, now), 1),
             "critical": critical,
             "segments": [

@@ -33,7 +33,7 @@ __all__ = [
     "database",
     "migrate",
     "open_pool",
-    "store",
+    "opened_store",
 ]
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
@@ -293,5 +293,12 @@ def checkpointer(pool: Pool, run_id: str, epoch: int) -> FencedSaver:
     return FencedSaver(pool, run_id, epoch)
 
 
-def store(pool: Pool) -> AsyncPostgresStore:
-    return AsyncPostgresStore(pool)
+@asynccontextmanager
+async def opened_store(pool: Pool) -> AsyncIterator[AsyncPostgresStore]:
+    """The long-term store. One for each process: each has a background task that gathers operations."""
+    store = AsyncPostgresStore(pool)
+    yield store
+    # it ends this task only when it is collected, too late for the loop; the field is private, a test pins it
+    if task := store._task:
+        task.cancel()
+        await asyncio.wait([task])

@@ -109,6 +109,7 @@ def _asgi(holder: Holder, settings: Settings, lifespan: Any, port: int) -> Any:
     app = st.App(str(page), lifespan=lifespan, routes=[Mount("/api", app=_api(holder, settings))])
     # after the App, which tells Streamlit where the page and so its theme lies; before, the theme would not be found
     streamlit_config.set_option("server.port", port)
+    streamlit_config.set_option("server.address", settings.host)
     return app
 
 

@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     budget_tokens: int | None = Field(default=None, ge=1)
     budget_usd: float | None = Field(default=None, gt=0)
     budget_seconds: float | None = Field(default=None, gt=0)
-    """What one run may spend when it names no budget: model calls, tokens, money, time at work. At 80 % it concludes."""
+    """What one run may spend when it names no budget: calls, tokens, money, time at work. At 80 % it concludes."""
 
     worker_concurrency: int = Field(default=16, ge=1, le=1000)
     """Runs that one process works on at once."""

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
+from langgraph.store.base import BaseStore
 from psycopg import OperationalError
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
@@ -71,9 +72,10 @@ class Worker:
         model_name: str,
         timing: Timing = TIMING,
         writers: Writers = WRITERS,
+        store: BaseStore | None = None,
     ) -> None:
         self._pool, self._journal, self._activities, self._context = pool, journal, activities, context
-        self._model_name, self._timing, self._writers = model_name, timing, writers
+        self._model_name, self._timing, self._writers, self._store = model_name, timing, writers, store
         self.queue = RunQueue(self.execute, timing)
         self.name = f"worker-{uuid4().hex[:8]}"
         self._claims: dict[str, Claim] = {}
@@ -146,7 +148,7 @@ class Worker:
             async with self._writers.recorder(self._pool, run_id, run["epoch"], view.seq) as recorder:
                 claim = Claim(
                     self._pool, self.queue, run, activity, view, recorder, self._context, self._agent_outputs,
-                    model_name=self._model_name, stopped=stopped, writers=self._writers,
+                    model_name=self._model_name, stopped=stopped, writers=self._writers, store=self._store,
                 )  # fmt: skip
                 self._claims[run_id] = claim
                 await claim.carry()

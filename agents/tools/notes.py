@@ -8,7 +8,6 @@ from langgraph.prebuilt import ToolRuntime
 from agents.effects import key_of
 from agents.tools.contract import Contract, with_contract
 
-NOTES = ("notes",)
 MAX_TITLE_CHARS = 120
 MAX_TEXT_CHARS = 8_000
 LISTED = 20
@@ -30,17 +29,21 @@ async def save_note(title: str, text: str, runtime: ToolRuntime[Any, Any]) -> st
     if runtime.store is None:
         raise ToolException("there is no store in this run; nothing was saved")
     # the key is the same when the call is repeated after a crash, so a note is never there twice
-    await runtime.store.aput(NOTES, key_of(runtime).text(), {"title": title, "text": text}, index=False)
+    await runtime.store.aput(_notebook(runtime), key_of(runtime).text(), {"title": title, "text": text}, index=False)
     return f"Saved the note {title!r}."
 
 
 @tool
 async def list_notes(runtime: ToolRuntime[Any, Any]) -> str:
     """List the notes that were saved, newest first."""
-    found = await runtime.store.asearch(NOTES, limit=LISTED) if runtime.store else []
+    found = await runtime.store.asearch(_notebook(runtime), limit=LISTED) if runtime.store else []
     newest = sorted(found, key=lambda item: item.updated_at, reverse=True)
     lines = [f"- {item.value['title']}: {item.value['text']}" for item in newest]
     return "\n".join(lines) or "There are no notes."
+
+
+def _notebook(runtime: ToolRuntime[Any, Any]) -> tuple[str, str]:
+    return ("notes", runtime.context.owner)
 
 
 with_contract(save_note, Contract(timeout_s=10, effect="keyed", approval=True))

@@ -6,14 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from langgraph.store.base import GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchItem, SearchOp
-from langgraph.store.postgres.aio import AsyncPostgresStore
 from pydantic import BaseModel, Field
 
 from app.agent_protocol import wire
 from app.borders import NotFound, Rejected, checked_json
 from app.compose import App
 from app.gate import Owner
-from app.postgres import store
 
 ROOT = "users"
 MAX_LABELS = 16
@@ -59,14 +57,10 @@ class NamespaceSearch(BaseModel):
 def store_router(get_app: Callable[[], App]) -> APIRouter:
     """Routes under `/store`."""
     router = APIRouter(prefix="/store")
-    opened: dict[int, AsyncPostgresStore] = {}
 
     async def ask(operation: Any) -> Any:
-        """One operation; the store is made in the loop that serves, once for each App."""
-        app = get_app()
-        if id(app) not in opened:
-            opened[id(app)] = store(app.pool)
-        return (await opened[id(app)].abatch([operation]))[0]
+        """One operation."""
+        return (await get_app().store.abatch([operation]))[0]
 
     @router.put("/items", status_code=204)
     async def put(body: ItemBody, owner: Owner) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from app.commands.start import working
+from app.commands.start import starting
 from app.launch import CommandFailed, Signals, launch, load_settings
 from app.terminal_blocks import console, safe
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def _opened() -> AsyncIterator["Keys"]:
     settings = load_settings()
-    with working("Opening the database"):
+    with starting("Opening the database"):
         from app.auth import Keys
         from app.postgres import database, migrate, open_pool
     url = settings.database_url.get_secret_value() if settings.database_url else None

@@ -23,7 +23,7 @@ from app.postgres import (
     database,
     migrate,
     open_pool,
-    store,
+    opened_store,
 )
 
 MIGRATOR = """
@@ -177,8 +177,12 @@ async def test_an_upgrade_of_the_queue_applies_only_what_is_new(pool: Pool) -> N
 
 
 async def test_the_store_remembers(pool: Pool) -> None:
-    await store(pool).aput(("local", "facts"), "sky", {"colour": "blue"})
-    item = await store(pool).aget(("local", "facts"), "sky")
+    async with opened_store(pool) as kept:
+        await kept.aput(("local", "facts"), "sky", {"colour": "blue"})
+        item = await kept.aget(("local", "facts"), "sky")
+        task = kept._task
+    assert task is not None
+    assert task.done()
     assert item is not None and item.value == {"colour": "blue"}
 
 
