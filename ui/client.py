@@ -1,6 +1,6 @@
 """The API as the page's scripts call it: short, synchronous, and every failure one sentence with a next move."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -24,7 +24,14 @@ class ApiProblem(Exception):
 class Api:
     """One method per route. Holds one connection pool; safe to share between script threads."""
 
-    def __init__(self, base_url: str, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        transport: httpx.BaseTransport | None = None,
+        key: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`key` says whose request it is, anew for each: script threads of several people share this."""
+        self._key = key
         self._http = httpx.Client(base_url=base_url, timeout=httpx.Timeout(10, write=60), transport=transport)
 
     def __enter__(self) -> Self:
@@ -96,8 +103,10 @@ class Api:
         self._json("DELETE", f"documents/{document_id}")
 
     def _json(self, method: str, path: str, **request: Any) -> Json:
+        signed = {"Authorization": f"Bearer {key}"} if (key := self._key()) else {}
+        headers = {**request.pop("headers", {}), **signed}
         try:
-            response = self._http.request(method, path, **request)
+            response = self._http.request(method, path, headers=headers, **request)
         except httpx.TimeoutException as error:
             raise ApiProblem("The server took too long to answer.", "Wait a moment, then try again.") from error
         except httpx.HTTPError as error:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import look, session, sidebar
+from ui import look, session, sidebar, sign_in
 from ui.client import ApiProblem, Json
 from ui.pages import chat, documents
 
@@ -17,10 +17,13 @@ st.set_page_config(
 
 info: Json | None = None
 threads: list[Json] = []
+trouble: ApiProblem | None = None
 try:
     info, threads = session.api().info(), session.api().threads()
 except ApiProblem as error:
     trouble = error
+if sign_in.wanted(trouble):
+    sign_in.page()
 
 pages = {
     # the default page's path is never shown; `chat` would make AppTest run pages/chat.py in its place
@@ -31,7 +34,7 @@ chosen = st.navigation(list(pages.values()), position="hidden")
 in_thread = chosen.url_path != "documents" and session.thread()
 look.apply(look.COLUMN_CHAT_PX if in_thread else look.COLUMN_HOME_PX)
 sidebar.draw(pages, info, threads)
-if info is None:
+if trouble:
     look.out_of_reach(trouble)
 else:
     chosen.run()

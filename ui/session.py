@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 from streamlit import config
 
+from ui import sign_in
 from ui.client import Api, ApiProblem
 
 API_PATH = "/api"
@@ -23,12 +24,13 @@ def api_url() -> str:
     """Address of the API for this process: the page is served by the same server, on Streamlit's port."""
     host = config.get_option("server.address") or "127.0.0.1"
     wildcard = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  an address to listen on is none to call
-    return f"http://{wildcard.get(host, host)}:{config.get_option('server.port')}{API_PATH}/"
+    reached = wildcard.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{reached}:{config.get_option('server.port')}{API_PATH}/"
 
 
 @st.cache_resource(show_spinner=False)
 def _shared(base_url: str) -> Api:
-    return Api(base_url)
+    return Api(base_url, key=sign_in.key)
 
 
 def api() -> Api:

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from ui import look, session
+from ui import look, session, sign_in
 from ui.client import ApiProblem, Json
 
 UNFINISHED = ("queued", "running", "waiting", "lost")
@@ -32,6 +32,7 @@ def draw(pages: dict[str, Any], info: Json | None, threads: list[Json]) -> None:
             st.page_link(pages["chat"], label="Chat", icon=":material/chat_bubble_outline:")
             st.page_link(pages["documents"], label="Documents", icon=":material/description:")
         st.html(_foot(info), width="stretch")
+        sign_in.out()
 
 
 def _lists(chat: Any) -> None:

@@ -103,6 +103,74 @@ def test_an_answer_as_plain_text(js: Run) -> None:
     assert js("(blocks) => plainText(blocks)", blocks) == "A b[2]\n\n- one\n- two\n\nx (https://a.b)"
 
 
+SPANS = "(lanes, now) => { const axis = new Axis(lanes, now); return {breaks: axis.breaks, span: axis.span, "
+SPANS += "places: [0, 2, 3, 300, 600, now].map((second) => axis.at(second)), ticks: axis.ticks()}; }"
+
+
+def test_days_of_waiting_leave_room_for_seconds_of_work(js: Run) -> None:
+    asked = {"kind": "model", "start": 0, "end": 2, "failed": False}
+    told = {"kind": "model", "start": 600, "end": None, "failed": False}
+    waits = lane("a", start=0, end=2, state="waiting", segments=[asked])
+    axis = js(f"([lanes, now]) => ({SPANS})(lanes, now)", [[waits], 600])
+    assert axis["breaks"] == [[2, 600]]
+    assert axis["span"] == 5
+
+    works = lane("a", start=0, end=None, state="running", segments=[asked, told])
+    axis = js(f"([lanes, now]) => ({SPANS})(lanes, now)", [[works], 602])
+    assert axis["breaks"] == [[2, 600]]
+    places = axis["places"]
+    assert places == sorted(places)
+    assert places[-1] <= axis["span"] <= 10
+    assert [0, "0"] in axis["ticks"]
+    assert "10:01" in [words for _, words in axis["ticks"]]
+
+
+def test_short_pauses_stay_as_long_as_they_were(js: Run) -> None:
+    parts = [{"kind": "model", "start": 0, "end": 2}, {"kind": "model", "start": 9, "end": 10}]
+    axis = js(
+        f"([lanes, now]) => ({SPANS})(lanes, now)", [[lane("a", start=0, end=10, state="done", segments=parts)], 10]
+    )
+    assert axis["breaks"] == []
+    assert axis["places"][1] == 2
+
+
+def test_a_number_that_a_browser_rounds_is_not_exact(js: Run) -> None:
+    assert js("() => [isExact({a: [1, 2.5, 'x', null]}), isExact({a: {b: 2 ** 60}})]") == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("told", "value", "kind"),
+    [
+        ({"type": "string"}, "x", "text"),
+        ({"type": "string"}, "x" * 100, "long"),
+        ({"type": "integer"}, 3, "integer"),
+        ({"type": "integer"}, "three", "json"),
+        ({"type": "boolean"}, True, "switch"),
+        ({"enum": ["a", "b"]}, "b", "choice"),
+        ({"enum": ["a", "b"]}, "c", "text"),
+        ({"anyOf": [{"type": "number"}, {"type": "null"}]}, None, "number"),
+        ({"anyOf": [{"type": "number"}, {"type": "string"}]}, 2, "json"),
+        ({"$ref": "#/$defs/Who"}, "me", "choice"),
+        ({"$ref": "#/$defs/__proto__"}, "me", "text"),
+        ({"type": "object"}, {"a": 1}, "json"),
+    ],
+)
+def test_the_field_of_an_argument_follows_its_schema(js: Run, told: Any, value: Any, kind: str) -> None:
+    schema = {"properties": {"it": told}, "$defs": {"Who": {"enum": ["me", "you"]}}}
+    assert js("([schema, args]) => fieldsOf(schema, args)[0].kind", [schema, {"it": value}]) == kind
+
+
+def test_a_budget_that_broke_is_told_in_its_unit(js: Run) -> None:
+    view = {"budget": {"steps": 6, "usd": None}, "budget_reached": None, "status": "failed", "missing": [],
+            "error": {"kind": "BudgetExceeded"},
+            "meters": {"calls": 6, "tokens_in": 1, "tokens_out": 1, "cost_usd": None}}  # fmt: skip
+    assert js("(view) => budgetReached(view).words", view) == "Budget reached: 6 of 6 model calls"
+    raised = js("(view) => remedy(view)", view)
+    assert (raised["command"], raised["budget"], raised["words"]) == (
+        "resume", {"steps": 12}, "Raise to 12 model calls and go on"
+    )  # fmt: skip
+
+
 def test_numbers_keep_their_unit_and_decimals(js: Run) -> None:
     times = js("() => [seconds(9.66), seconds(75.2), clock(3671), clock(9)]")
     assert times == ["9.7 s", "1 min 15 s", "1:01:11", "0:09"]

@@ -47,7 +47,7 @@ class Lanes {
     setVar(this.grid, "--now", this.axis.at(now).toFixed(2));
     for (const row of this.rows.children) {
       if (redrawn && row.lane) drawBar(row.parts.bar, row.lane, this.axis);
-      if (row.lane && isOpen(row.lane)) setText(row.parts.elapsed, seconds(now - row.lane.start));
+      if (row.lane && isOpen(row.lane)) setText(row.parts.elapsed, seconds(laneElapsed(row.lane, now)));
     }
   }
 

@@ -27,8 +27,8 @@ class Turn {
     this.after = el("div", { class: "after" });
     this.actions = this.makeActions();
     this.root = el("article", { class: "turn", "aria-label": "Question and answer", "data-run": run.run_id },
-      this.asked.root, this.plan, this.status.root, this.status.trouble, this.fold.root, this.findings, this.stages.root,
-      this.requests.root, this.answer, this.after, this.recover.root, this.actions);
+      this.asked.root, this.plan, this.status.root, this.status.trouble, this.requests.root, this.fold.root, this.findings,
+      this.stages.root, this.answer, this.after, this.recover.root, this.actions);
   }
 
   makeStatus(ways) {
@@ -100,7 +100,7 @@ class Turn {
     show(status.hurry, view.status === "running" && !this.stopping && !this.hurried && view.plan.length > 0 && !view.answer.text);
     const inside = view.plan.length + view.findings.length > 0;
     show(fold.root, !live || (inside && (!opened || view.findings.length > 0)));
-    updateMark(fold.mark, RUN_STATES[view.status] || "pending");
+    updateMark(fold.mark, view.status === "failed" && budgetReached(view) ? "partial" : RUN_STATES[view.status] || "pending");
     show(fold.mark, !live);
     setText(fold.lead, live ? `${plural(view.findings.length, "finding")} so far` : said.lead);
     setText(fold.rest, live ? "" : said.rest);
@@ -113,7 +113,10 @@ class Turn {
 
   /** The sentence of the run; what this page has asked for is said until the run says it itself. */
   said(view) {
-    if (!isLive(view)) return view.error && view.status === "failed" ? { lead: view.status_line.lead, rest: "What was found so far is kept." } : view.status_line;
+    if (!isLive(view)) {
+      const broke = view.status === "failed" && view.error;
+      return broke ? { lead: budgetReached(view) ? "Ended early." : view.status_line.lead, rest: "What was found so far is kept." } : view.status_line;
+    }
     if (this.stopping) return { lead: "Stopping.", rest: "What is running now is being called off." };
     if (this.hurried && view.status === "running") return { lead: "Answering with what we have.", rest: "What has not returned is named in the answer." };
     if (view.status === "queued" && this.behind) return { lead: "Queued.", rest: "It waits for the message before it." };
@@ -180,10 +183,10 @@ class Turn {
   }
 
   drawAfter(view) {
-    const notes = view.missing.map((gap) => ({ id: `m ${gap.title}`, state: "partial", lead: `${gap.title} is missing.`, rest: gap.reason }));
+    const notes = view.missing.map((gap) => ({ id: `m ${gap.title}`, state: "partial", lead: `${gap.title} is missing.`, rest: sentence(gap.reason) }));
     const reached = !isLive(view) && budgetReached(view);
-    if (reached) notes.unshift({ id: "budget", state: "partial", lead: `${reached.words}.`, rest: view.error ? "What was found so far is kept." : "The answer holds what was found until then." });
-    else if (view.error && view.status !== "cancelled") notes.unshift({ id: "error", state: "failed", lead: view.error.message, rest: view.error.fix || "" });
+    if (reached) notes.unshift({ id: "budget", state: "partial", lead: `${reached.words}.`, rest: view.error ? "" : "The answer holds what was found until then." });
+    else if (view.error && view.status !== "cancelled") notes.unshift({ id: "error", state: "failed", lead: sentence(view.error.message), rest: sentence(view.error.fix) });
     this.recover.update(view);
     keyed(this.after, isLive(view) ? [] : notes, (note) => note.id, (note) => {
       const parts = { lead: el("b"), rest: el("span") };

@@ -42,6 +42,9 @@ const dollars = (value) => `$${value.toFixed(value < 1 ? 3 : 2)}`;
 
 const sentenceCase = (words) => `${words.slice(0, 1).toUpperCase()}${words.slice(1)}`;
 
+/** Reasons and fixes as sentences: `timed out` -> `Timed out.` */
+const sentence = (words) => (words ? sentenceCase(/[.!?…]$/.test(words) ? words : `${words}.`) : "");
+
 const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
 function list(words) {
@@ -62,6 +65,6 @@ function waitsFor(lane) {
 /** A lane that waits for a person is still on the clock, though nobody works on it. */
 const isOpen = (lane) => lane.start !== null && (lane.end === null || lane.state === "waiting");
 
-const laneElapsed = (lane, now) => (lane.start === null ? null : (isOpen(lane) ? now : lane.end) - lane.start);
+const laneElapsed = (lane, now) => (lane.start === null ? null : (isOpen(lane) ? now : lane.end) - lane.start - (lane.idle_s || 0));
 
 const pageOf = (source) => (source.page ? `page ${source.page}` : source.heading || "");
