@@ -1,0 +1,198 @@
+"""What is killed: five shapes of work, each with a known answer and a known list of effects.
+
+The model's side is a pure function of the conversation, so an answer that differs after a kill is our doing. Effects
+are written to a file that Sextant knows nothing of; a service that takes keys drops the ones it has seen.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from langchain.tools import ToolRuntime
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import BaseTool, tool
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from points import Fault
+
+from agents.agent import Agent, discover_agents
+from agents.context import Context
+from agents.effects import key_of
+from agents.tools.contract import Contract, with_contract
+from app.activities import Activity, discover_activities
+from app.shapes import read_shape
+from graphs.state import ChatState, as_node
+
+Turn = str | Sequence[tuple[str, Mapping[str, Any]]]
+"""What the model says: a text, or calls of tools."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One shape of work."""
+
+    name: str
+    graph: str
+    script: Mapping[str, Sequence[Turn]]
+    """What a conversation opens with -> what the model says in each turn of it."""
+    answer: str
+    effects: frozenset[str]
+    asks: bool = False
+    """It waits for a person in the middle: a worker takes it to there, another one goes on."""
+
+    def turn(self, messages: Sequence[Mapping[str, Any]]) -> Turn:
+        """What the model says next."""
+        asked = max(at for at, message in enumerate(messages) if message["role"] == "user")
+        opening = str(messages[asked]["content"])
+        turns = next(turns for start, turns in self.script.items() if opening.startswith(start))
+        return turns[sum(message["role"] == "assistant" for message in messages[asked:])]
+
+
+def plan(*tasks: tuple[str, Sequence[str]]) -> str:
+    """A planner's answer: sub-tasks and what they wait for."""
+    made = [
+        {"id": name, "title": name, "question": f"do {name}", "role": "researcher", "depends_on": list(needs)}
+        for name, needs in tasks
+    ]
+    return json.dumps({"tasks": made, "note": ""})
+
+
+def does(name: str, *tools: str) -> dict[str, Sequence[Turn]]:
+    """A sub-agent that calls these tools one after the other."""
+    turns: list[Turn] = [[(tool, {"to": f"{name}{at}"})] for at, tool in enumerate(tools)]
+    return {f"do {name}": [*turns, f"{name} is done."]}
+
+
+def effects(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+CHAT = Pattern(
+    "chat", "chat",
+    {"go": [[("look", {"what": "a"}), ("send", {"to": "a"})], [("send", {"to": "b"})], "Sent a and b."]},
+    "Sent a and b.", effects("send a", "send b"),
+)  # fmt: skip
+TEAM = Pattern(
+    "team", "research",
+    {
+        "go": [plan(("p", ()), ("q", ()), ("r", ()), ("s", ("p", "q")))],
+        **does("p", "send"), **does("q", "send"), **does("r", "send", "send"), **does("s", "send"),
+        "Question: go": ["All four are done."],
+    },
+    "All four are done.", effects("send p0", "send q0", "send r0", "send r1", "send s0"),
+)  # fmt: skip
+ONCE = Pattern(
+    "once", "research",
+    {
+        "go": [plan(("p", ()), ("q", ()), ("r", ("p",)))],
+        **does("p", "wire"), **does("q", "wire"), **does("r", "wire"),
+        "Question: go": ["All three are wired."],
+    },
+    "All three are wired.", effects("wire p0", "wire q0", "wire r0"),
+)  # fmt: skip
+NESTED = Pattern(
+    "nested", "nested",
+    {
+        "go": [[("delegate", {"task": "do p"}), ("delegate", {"task": "do q"})], "Both helpers are done."],
+        **does("p", "send", "send"), **does("q", "send"),
+    },
+    "Both helpers are done.", effects("send p0", "send p1", "send q0"),
+)  # fmt: skip
+APPROVAL = Pattern(
+    "approval", "research",
+    {
+        "go": [plan(("p", ()), ("q", ()))],
+        **does("p", "pay"), **does("q", "pay", "send"),
+        "Question: go": ["Both are paid."],
+    },
+    "Both are paid.", effects("pay p0", "pay q0", "send q1"), asks=True,
+)  # fmt: skip
+PATTERNS = {pattern.name: pattern for pattern in (CHAT, TEAM, ONCE, NESTED, APPROVAL)}
+
+
+class World:
+    """Outside of Sextant: a file with a line for each call that reached a service."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def happen(self, what: str, run_id: str, key: str) -> None:
+        """One line, in one write, which outlives the process."""
+        line = json.dumps({"what": what, "run": run_id, "key": key, "pid": os.getpid()}) + "\n"
+        descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(descriptor, line.encode())
+        os.close(descriptor)
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Every call, in order."""
+        return [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
+
+
+def tools(world: World, fault: Fault) -> list[BaseTool]:
+    """Everything that the agents may call."""
+
+    def act(what: str, runtime: ToolRuntime[Any, Any]) -> str:
+        key = key_of(runtime)
+        fault.at("tool.before")
+        world.happen(what, key.thread_id, key.text())
+        fault.at("tool.after")
+        return f"{what}: done"
+
+    @tool
+    async def look(what: str) -> str:
+        """Look something up."""
+        return f"{what} is there"
+
+    @tool
+    async def send(to: str, runtime: ToolRuntime[Any, Any]) -> str:
+        """Send something, through a service that takes a key."""
+        return act(f"send {to}", runtime)
+
+    @tool
+    async def wire(to: str, runtime: ToolRuntime[Any, Any]) -> str:
+        """Wire something, through a service that takes no key."""
+        return act(f"wire {to}", runtime)
+
+    @tool
+    async def pay(to: str, runtime: ToolRuntime[Any, Any]) -> str:
+        """Pay somebody, when a person says so."""
+        return act(f"pay {to}", runtime)
+
+    @tool
+    async def delegate(task: str, runtime: ToolRuntime[Any, Any]) -> str:
+        """Let a helper do it."""
+        helper = runtime.context.agents["helper"]
+        result = await helper.ainvoke({"messages": [HumanMessage(task)]}, context=runtime.context)
+        return str(result["messages"][-1].text)
+
+    return [
+        with_contract(look, Contract(effect="read")),
+        with_contract(send, Contract(effect="keyed")),
+        with_contract(wire, Contract(effect="at_most_once")),
+        with_contract(pay, Contract(effect="at_most_once", approval=True)),
+        with_contract(delegate, Contract(effect="idempotent", timeout_s=60)),
+    ]
+
+
+def team(world: World, fault: Fault) -> dict[str, Agent]:
+    """The product's own roles with these tools, and two for agents inside agents."""
+    all_tools = tools(world, fault)
+    roles = discover_agents()
+    own = {name: role if role.output else replace(role, tools=all_tools) for name, role in roles.items()}
+    return {**own, "lead": Agent("Lead.", tools=all_tools), "helper": Agent("Help.", tools=all_tools)}
+
+
+async def lead(state: ChatState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """An agent whose tool is an agent."""
+    result = await runtime.context.agents["lead"].ainvoke({"messages": state["messages"]}, context=runtime.context)
+    return {"messages": [result["messages"][-1]]}
+
+
+def activities() -> dict[str, Activity]:
+    """The product's graphs, and one of agents inside agents."""
+    builder = StateGraph(ChatState, context_schema=Context).add_node(lead, metadata=as_node("Lead", speaks=True))
+    builder = builder.add_edge(START, "lead").add_edge("lead", END)
+    return {**discover_activities(), "nested": Activity("nested", "", builder, read_shape(builder.compile()), {})}

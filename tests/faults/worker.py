@@ -1,0 +1,135 @@
+"""A worker process to be killed: the product's own Worker, with faults in what it writes through.
+
+python worker.py        # forks a worker for each line of JSON on stdin, and says how each ended
+
+Importing takes two seconds, and there are hundreds of workers; so one process imports and every worker is a fork of it,
+a process like any other to the kernel and to Postgres.
+"""
+
+# ruff: noqa: E402 - LangGraph reads the variable when it is imported
+from app.settings import require_strict_msgpack
+
+require_strict_msgpack()
+
+import asyncio
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from patterns import World, activities, team
+from points import Fault, writers
+
+from agents.agent import assemble
+from agents.context import Context, Limits
+from app.journal import Journal
+from app.models import Deadlines, Endpoint, Models
+from app.postgres import open_pool
+from app.queue import Timing
+from app.work import Worker
+
+
+class NoCorpus:
+    """No documents."""
+
+    async def search(self, query: str, k: int = 8) -> Sequence[Any]:
+        return []
+
+
+async def work(job: Mapping[str, Any], fault: Fault, up: Callable[[], None]) -> None:
+    """Work until SIGTERM, or until the fault strikes."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(await open_pool(job["conninfo"], max_size=job.get("pool", 8)))
+        journal = await stack.enter_async_context(Journal(pool, job["conninfo"]).listening())
+        models = Models({"large": Endpoint(job["model_url"], job["model"])}, Deadlines())
+        stack.push_async_callback(models.aclose)
+        limits = Limits()
+        agents = assemble(team(World(Path(job["world"])), fault), models, limits)
+        context = Context(models, agents, NoCorpus(), limits)
+        worker = Worker(
+            pool, journal, activities(), context,
+            model_name=job["model"], timing=Timing(**job["timing"]), writers=writers(fault),
+        )  # fmt: skip
+        await worker.queue.open(pool)
+        async with worker.working(job["concurrency"]):
+            up()
+            await stop.wait()
+
+
+def fork(job: Mapping[str, Any]) -> int:
+    """A process that works; its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    report = Path(job["report"])
+    log = os.open(report.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for descriptor in (0, 1, 2):
+        os.dup2(log, descriptor)
+    logging.basicConfig(level=logging.WARNING, force=True, format="%(asctime)s %(name)s %(message)s")
+    code = 1
+    try:
+        fault = Fault(**job.get("fault") or {}, diary=report.with_suffix(".diary"))
+        asyncio.run(work(job, fault, report.with_suffix(".up").touch))
+        report.write_text(json.dumps(fault.counts))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)  # no exit handler of the process that was forked may run here
+
+
+def main() -> None:
+    """Fork and reap until stdin ends; then nobody is left behind."""
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    children: set[int] = set()
+    orders = b""
+    while True:
+        ready, _, _ = select.select([0, woken], [], [])
+        if woken in ready:
+            woken.recv(100)
+            reap(children)
+        if 0 in ready:
+            if not (read := os.read(0, 1 << 16)):
+                break
+            *lines, orders = (orders + read).split(b"\n")
+            for line in lines:
+                children.add(pid := fork(json.loads(line)))
+                say({"started": pid})
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+
+
+def reap(children: set[int]) -> None:
+    """Say how each that has ended did."""
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        children.discard(pid)
+        say({"ended": pid, "code": os.waitstatus_to_exitcode(status)})
+
+
+def say(what: Mapping[str, Any]) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    main()
