@@ -22,8 +22,9 @@ async def run_of(page: Page, url: str) -> dict[str, Any]:
     """The newest run of the page's thread, as the API has it."""
     await expect(page).to_have_url(re.compile("thread="))
     thread_id = httpx.URL(page.url).params["thread"]
-    runs = httpx.get(f"{url}/api/threads/{thread_id}/runs").json()["runs"]
-    return dict(httpx.get(f"{url}/api/runs/{runs[-1]['run_id']}").json())
+    async with httpx.AsyncClient(base_url=url) as client:
+        runs = (await client.get(f"/api/threads/{thread_id}/runs")).json()["runs"]
+        return dict((await client.get(f"/api/runs/{runs[-1]['run_id']}")).json())
 
 
 async def raw_text(page: Page) -> str:

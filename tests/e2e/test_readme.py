@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 from scripted import ScriptedModel, says
 
@@ -48,7 +49,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_every_kind_of_block_has_a_test() -> None:
-    assert {kind for kind, _ in BLOCKS} == {"console", "text", "ini", "bash", "python"}
+    assert {kind for kind, _ in BLOCKS} == {"console", "text", "ini", "bash", "python", "py"}
 
 
 def test_the_terminal_commands_run(checkout: Path) -> None:
@@ -67,8 +68,26 @@ def test_the_http_commands_run(checkout: Path, sextant: Any) -> None:
     assert '"error":{' not in done.stdout
 
 
+def test_the_client_of_langgraph_works_unchanged(sextant: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    [source] = blocks("py", "langgraph_sdk")
+    exec(compile(source, "README.md", "exec"), {"URL": sextant.url})
+    assert "42" in capsys.readouterr().out
+
+
+def test_the_calls_that_steer_exist(sextant: Any) -> None:
+    described = httpx.get(f"{sextant.url}/api/openapi.json").json()["paths"]
+    known = {
+        (method.upper(), re.sub(r"\{\w+\}", "{}", path)) for path, methods in described.items() for method in methods
+    }
+    called = re.findall(r"`(GET|POST) /api(/\S+)`", README)
+    assert len(called) >= 9
+    assert {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in called} <= known
+
+
 def test_the_make_targets_exist() -> None:
-    targets = re.findall(r"^make (\w+)$", "\n".join([*blocks("bash", "make"), *blocks("console", "make")]), re.MULTILINE)
+    targets = re.findall(
+        r"^make (\w+)$", "\n".join([*blocks("bash", "make"), *blocks("console", "make")]), re.MULTILINE
+    )
     assert {"up", "test", "lint", "bench"} <= set(targets)
     for target in targets:  # what they do takes minutes, or is what is running now: their recipes are expanded only
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
