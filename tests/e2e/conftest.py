@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -19,8 +20,8 @@ READY_S = 60
 class Running:
     """One `sextant up`."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, port: int = 0) -> None:
+        self.home, self.port = home, port
         self._environment = {**os.environ, "SEXTANT_HOME": str(home)}
         self._environment.pop("DATABASE_URL", None)
         self.process = self._start()
@@ -28,7 +29,7 @@ class Running:
 
     def _start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "up", "--no-browser", "--port", "0"],
+            [sys.executable, "-m", "app.cli", "up", "--no-browser", "--port", str(self.port)],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=(self.home / "up.log").open("a"),
@@ -44,6 +45,16 @@ class Running:
                 return found[1]
         raise AssertionError(f"up ended with {self.process.wait()}: {(self.home / 'up.log').read_text()[-2000:]}")
 
+    def kill(self) -> None:
+        """kill -9: nothing is said goodbye to."""
+        self.process.kill()
+        self.process.wait()
+
+    def rise(self) -> None:
+        """Start again, where it was."""
+        self.process = self._start()
+        self.url = self._ready()
+
     def stop(self) -> int:
         """Ctrl-C, and the exit code."""
         self.process.send_signal(signal.SIGINT)
@@ -57,6 +68,17 @@ def sextant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     yield running
     if running.process.poll() is None:
         running.stop()
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Running]:
+    """One that may be killed: a home and a port of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = Running(tmp_path, port)
+    yield running
+    running.stop()
 
 
 @pytest.fixture
