@@ -22,21 +22,25 @@ from psycopg.types.json import Jsonb
 
 from agents.allowance import Allowance, Budget
 from agents.context import Context
-from agents.errors import BudgetExceeded, RunError
+from agents.errors import BudgetExceeded, RunError, RunLost
 from app.activities import Activity
 from app.beginning import first_state
 from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
 from app.journal import Recorder
 from app.ledger import RunLedger
 from app.outcome import SUPERSTEPS, answer_in, described, output_of
-from app.postgres import FencedSaver, Pool, StaleWriter, checkpointer
+from app.postgres import FencedSaver, Pool, checkpointer
 from app.projection import RunView
-from app.queue import RunQueue, Stopped
+from app.queue import DATABASE_GONE, RunQueue, Stopped
 
 log = logging.getLogger(__name__)
 
 MAX_LOSSES = 5
 ANSWER_NOW = "answer_now"
+STOP = "stop"
+"""What a person may wish of a run at work. It is in the run's row, so it outlives the worker that should do it."""
+
+STOPPED = {"kind": "cancelled", "message": "Stopped.", "fix": "Resume it, or ask again."}
 
 Row = dict[str, Any]
 
@@ -75,6 +79,8 @@ class Claim:
         self._pool, self._queue, self._run, self._activity, self._writers = pool, queue, run, activity, writers
         self._view, self._recorder, self._allowed_types = view, recorder, allowed_types
         self._model_name, self._stopped, self._store = model_name, stopped, store
+        self._task: asyncio.Task[Any] | None = None
+        self._told_to_stop = False
         self.control = RunControl()
         self.allowance = _allowance(context.allowance.budget, run, view)
         forked_from = (run["input"].get("fork") or {}).get("run_id")
@@ -86,23 +92,35 @@ class Claim:
         self._view.apply(event)
         self._recorder.emit(event)
 
+    def grant(self, wish: str) -> None:
+        """Do what a person wishes."""
+        if wish == ANSWER_NOW:
+            self.allowance.hurry.set()
+        elif wish == STOP and self._task and not self._task.cancelling():
+            self._told_to_stop = True
+            self._task.cancel()
+
     async def carry(self) -> None:
-        """Run the graph to whatever end it comes to. Raises StaleWriter when another worker has the run."""
-        run = self._run
+        """Run the graph to whatever end it comes to.
+
+        Raises StaleWriter when another worker has the run, and the database's error when that is gone.
+        """
+        run, self._task = self._run, asyncio.current_task()
         started = {"graph": run["graph"], "question": run["input"]["question"], "model": self._model_name}
         self.emit(_root("run.started", **started, budget=asdict(self.allowance.budget)))
         try:
             self._refuse_hopeless()
-            await self._stream()
-        except StaleWriter:
+            if run["wish"] == STOP:
+                await self._give_up("cancelled", STOPPED)
+            else:
+                await self._stream()
+        except (RunLost, *DATABASE_GONE):
             raise
         except GraphDrained:
             await self._hand_back()
         except asyncio.CancelledError:
-            if self._stopped():
-                await self._give_up(
-                    "cancelled", {"kind": "cancelled", "message": "Stopped.", "fix": "Resume it, or ask again."}
-                )
+            if self._told_to_stop or self._stopped():
+                await self._give_up("cancelled", STOPPED)
             else:
                 await self._hand_back()
             raise
@@ -122,6 +140,8 @@ class Claim:
         assert self._activity is not None
         translator = Translator(self.emit)
         saver = self._writers.checkpointer(self._pool, self._run["run_id"], self._run["epoch"])
+        # or a kill between the two would leave a step done of which no event tells, and no event ever would
+        saver.before_write = self._recorder.sync
         known = saver.with_allowlist(self._allowed_types)
         graph: Any = self._activity.builder.compile(checkpointer=known, store=self._store, name=self._activity.name)
         config = {**self._config, "callbacks": [translator], "recursion_limit": SUPERSTEPS}
@@ -137,11 +157,21 @@ class Claim:
         )
         async for part in stream:
             translator.part(part)
+            if part["type"] == "checkpoints":
+                await self._got_on()
         state = await graph.aget_state(config)
         if state.interrupts:
             await self._wait(state.interrupts)
         else:
             await self._succeed(answer_in(state.values))
+
+    async def _got_on(self) -> None:
+        """Forget how often the run was lost before: it is not the run that brings its workers down."""
+        if self._run["losses"]:
+            self._run["losses"] = 0
+            async with self._pool.connection() as connection:
+                owned = (self._run["run_id"], self._run["epoch"])
+                await connection.execute("update runs set losses = 0 where run_id = %s and epoch = %s", owned)
 
     @property
     def _config(self) -> Row:

@@ -67,6 +67,10 @@ class Recorder:
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        self._emitted = self._stored = 0
+        self._broken = False
+        self._progress = asyncio.Condition()
         self.lost: asyncio.Event = asyncio.Event()
         """Set when another worker has the run: nothing written from then on is kept."""
 
@@ -78,6 +82,7 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
+        self._hurry.set()
         self._news.set()
         if self._task:
             await self._task
@@ -85,7 +90,19 @@ class Recorder:
     def emit(self, event: RunEvent) -> None:
         """Take an event; it is stored within `FLUSH_S` and a round trip."""
         self._waiting.append(event)
+        self._emitted += 1
         self._news.set()
+
+    async def sync(self) -> None:
+        """Come back when all that was emitted so far is stored. Raises StaleWriter when another worker has the run."""
+        target = self._emitted
+        if self._stored < target and self._task and not self._task.done():
+            self._hurry.set()
+            async with self._progress:
+                await self._progress.wait_for(lambda: self._stored >= target or self.lost.is_set() or self._broken)
+        if self._broken and self._task:
+            await asyncio.shield(self._task)  # raises what ended it
+        self._refuse_if_lost()
 
     async def finish(self, event: RunEvent, status: str, output: Jsonb, error: Jsonb, also: Also) -> None:
         """Store everything waiting, then in one transaction the terminal event, the run's result, and what `also` does.
@@ -99,6 +116,7 @@ class Recorder:
     async def flush(self) -> None:
         """Store everything waiting and take no more. Raises StaleWriter when another worker has the run."""
         self._closing.set()
+        self._hurry.set()
         self._news.set()
         if self._task:
             await self._task
@@ -109,14 +127,27 @@ class Recorder:
             raise StaleWriter(f"run {self._run_id} belongs to another worker")
 
     async def _run(self) -> None:
-        while not (self._closing.is_set() and not self._waiting) and not self.lost.is_set():
-            await self._news.wait()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), FLUSH_S)
-            self._news.clear()
-            batch, self._waiting = joined(self._waiting), []
-            if batch:
-                await self._store(batch)
+        try:
+            while not (self._closing.is_set() and not self._waiting) and not self.lost.is_set():
+                await self._news.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurry.wait(), FLUSH_S)
+                self._news.clear()
+                if not self._closing.is_set():
+                    self._hurry.clear()
+                taken, self._waiting = self._waiting, []
+                if taken:
+                    await self._store(joined(taken))
+                await self._tell(len(taken))
+        except BaseException:
+            self._broken = True
+            await self._tell(0)
+            raise
+
+    async def _tell(self, stored: int) -> None:
+        async with self._progress:
+            self._stored += stored
+            self._progress.notify_all()
 
     async def _store(self, batch: list[RunEvent], result: Result | None = None) -> None:
         numbered = [replace(event, seq=self._seq + at) for at, event in enumerate(batch, 1)]

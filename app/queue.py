@@ -10,11 +10,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import procrastinate
+import psycopg
 from procrastinate import JobContext, PsycopgConnector
+from procrastinate.exceptions import ConnectorException
 from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 TASK = "sextant.run"
 QUEUE = "runs"
 RESTART_S = 1.0
+DATABASE_GONE = (psycopg.OperationalError, psycopg.InterfaceError, ConnectorException)
+"""What a database that restarts, is full or out of reach looks like; PoolTimeout is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +58,32 @@ Stopped = Callable[[], bool]
 Execute = Callable[[str, Stopped], Awaitable[None]]
 
 
+_OWNED = """
+with mine as (select id from procrastinate_jobs where id = %(id)s and status = 'doing' and attempts = %(attempts)s
+              and worker_id is not distinct from %(worker)s for update)
+select count(*) as n from (select {act} from mine) acted
+"""
+_FINISH = _OWNED.format(act="procrastinate_finish_job_v1(id, %(status)s::procrastinate_job_status, %(delete)s)")
+# by the database's clock: that of a worker may be an hour ahead, and would put the job off for an hour
+_RETRY = _OWNED.format(act="procrastinate_retry_job_v2(id, now(), null, null, null)")
+
+
 class OwnedJobs(JobManager):
-    """Ends a job only for the worker that has it."""
+    """Ends or retries a job only while it is in the hands that it was seen in."""
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
         """End `job` unless it was taken from this worker in the meantime."""
-        owned = await self.connector.execute_query_one_async(
-            "select count(*) as n from procrastinate_jobs where id = %(id)s and status = 'doing' "
-            "and worker_id is not distinct from %(worker)s",
-            id=job.id,
-            worker=job.worker_id,
-        )
-        if not owned["n"]:
+        if not await self._owned(_FINISH, job, status=status.value, delete=delete_job):
             log.warning("job %s belongs to another worker now; leaving it alone", job.id)
-            return
-        await super().finish_job(job, status, delete_job)
+
+    async def take_back(self, job: Job) -> None:
+        """Queue the job of a dead worker again, unless somebody else did so in the meantime."""
+        if not await self._owned(_RETRY, job):
+            log.info("job %s was taken back by another worker", job.id)
+
+    async def _owned(self, sql: str, job: Job, **more: Any) -> bool:
+        seen = {"id": job.id, "worker": job.worker_id, "attempts": job.attempts}
+        return bool((await self.connector.execute_query_one_async(sql, **seen, **more))["n"])
 
 
 class RunQueue:
@@ -77,7 +92,8 @@ class RunQueue:
     def __init__(self, execute: Execute, timing: Timing = TIMING) -> None:
         self._timing = timing
         self.app = procrastinate.App(connector=PsycopgConnector())
-        self.app.job_manager = OwnedJobs(self.app.connector)
+        self._jobs = OwnedJobs(self.app.connector)
+        self.app.job_manager = self._jobs
         self.ready = False
         """True while a worker of this process is taking jobs."""
 
@@ -92,7 +108,7 @@ class RunQueue:
 
     async def defer(self, connection: Any, run_id: str, *, after_s: float = 0) -> None:
         """Queue a run inside the caller's transaction, and note its job. A run's jobs never overlap."""
-        at = datetime.now(UTC) + timedelta(seconds=after_s) if after_s else None
+        at = await _database_time(connection, after_s) if after_s else None
         task = self._task.configure(lock=run_id, connection=connection, schedule_at=at)
         job_id = await task.defer_async(run_id=run_id)
         await connection.execute("update runs set job_id = %s where run_id = %s", (job_id, run_id))
@@ -112,10 +128,7 @@ class RunQueue:
         stalled_s = self._timing.stalled_s
         jobs = list(await self.app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=stalled_s))
         for job in jobs:
-            try:
-                await self.app.job_manager.retry_job(job)
-            except procrastinate.exceptions.ConnectorException as error:
-                log.info("job %s was taken back by another worker: %s", job.id, error)
+            await self._jobs.take_back(job)
         await self.app.job_manager.prune_stalled_workers(stalled_s)
         return len(jobs)
 
@@ -135,11 +148,26 @@ class RunQueue:
                     abort_job_polling_interval=timing.poll_s,
                     shutdown_graceful_timeout=timing.grace_s,
                 )
-                return
+                # it ends by itself when one of its side tasks does, and says so in its log
+                log.warning("the worker stopped; starting it again in %.0f s", RESTART_S)
             except asyncio.CancelledError:
                 raise
             except Exception:
+                if _told_to_stop():  # and could not take its leave, which replaced the cancellation
+                    raise asyncio.CancelledError from None
                 log.exception("the worker stopped; starting it again in %.0f s", RESTART_S)
             finally:
                 self.ready = False
             await asyncio.sleep(RESTART_S)
+
+
+def _told_to_stop() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _database_time(connection: Any, after_s: float) -> datetime:
+    """So many seconds from now, by the clock that decides when a job is due."""
+    query = "select clock_timestamp() + %s * interval '1 second' as at"
+    at: datetime = (await (await connection.execute(query, (after_s,))).fetchone())["at"]
+    return at

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from app.activities import Activity
 from app.borders import Conflict, NotFound, Rejected, checked_budget, checked_id, checked_question
+from app.claim import STOP, STOPPED
 from app.events import ROOT, RunEvent, json_safe
 from app.journal import Journal, Recorder
 from app.postgres import Pool
@@ -254,14 +255,17 @@ class Runs:
             "(status in ('queued', 'waiting') or (status = 'running' and lease_until < now())) returning epoch",
             run_id,
         )
+        if not stopped:
+            # for whoever has it next, should its worker die before it hears of the abortion
+            await self._execute("update runs set wish = %s where run_id = %s and status = 'running'", STOP, run_id)
         if run["job_id"] is not None:
             await self.queue.abort(run["job_id"])
         if stopped:
             seq = len(await self.journal.read(run_id))
             async with Recorder(self._pool, run_id, stopped[0]["epoch"], seq) as recorder:
-                error = {"kind": "cancelled", "message": "Stopped.", "fix": "Resume it, or ask again."}
-                end = RunEvent("run.cancelled", ROOT, None, {"error": error}, time.time())
-                await recorder.finish(end, "cancelled", Jsonb(run["output"]), Jsonb(error), self.queue.release_children)
+                end = RunEvent("run.cancelled", ROOT, None, {"error": STOPPED}, time.time())
+                output, error = Jsonb(run["output"]), Jsonb(STOPPED)
+                await recorder.finish(end, "cancelled", output, error, self.queue.release_children)
         return await self.run(run_id, owner)
 
     async def start_fork(self, source: Row, checkpoint_id: str, values: Row, question: Any, owner: str) -> Row:

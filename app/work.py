@@ -7,28 +7,31 @@ refused once somebody else has claimed the run, so a worker that was paused and 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 from langgraph.store.base import BaseStore
-from psycopg import OperationalError
 from psycopg.types.json import Jsonb
-from psycopg_pool import PoolTimeout
 
 from agents.agent import discover_agents
 from agents.context import Context
+from agents.errors import RunLost
 from app.activities import Activity
-from app.claim import ANSWER_NOW, MAX_LOSSES, WRITERS, Claim, Writers
+from app.claim import MAX_LOSSES, WRITERS, Claim, Writers
 from app.events import json_safe
 from app.journal import CHANNEL, Journal
 from app.outcome import described
 from app.postgres import Pool, StaleWriter
 from app.projection import RunView
-from app.queue import TIMING, RunQueue, Stopped, Timing
+from app.queue import DATABASE_GONE, TIMING, RunQueue, Stopped, Timing
 from app.shapes import Shape
 
 log = logging.getLogger(__name__)
+
+LEAVE_S = 15.0
+"""For a worker that is going down to hand back what it cut; then it leaves without: its leases will end."""
+IMPATIENCE_S = 1.0
 
 _CLAIM = """
 update runs set status = 'running', epoch = epoch + 1, worker = %(worker)s, losses = losses + (status = 'running')::int,
@@ -45,6 +48,7 @@ select %s, coalesce(max(seq), 0) + 1, 'run.failed', 'run', %s from run_events wh
 _KEEP = """
 update runs set lease_until = now() + %s * interval '1 second'
 where worker = %s and status = 'running' and run_id = any(%s)
+returning run_id, wish
 """
 # a run whose job is gone although nobody carries it: a crash between the two, or a queue row removed by hand
 _ORPHANS = """
@@ -100,31 +104,39 @@ class Worker:
             for claim in self._claims.values():
                 claim.control.request_drain("the worker is going down")
             for task in tasks:  # the queue first: it lets the runs come to an end, under leases that are still kept
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+                await _ended(task, self._timing.grace_s + LEAVE_S)
 
     async def _every(self, seconds: float, do: Callable[[], Any]) -> None:
         while True:
             try:
                 await do()
-            except (OperationalError, PoolTimeout) as error:
+            except DATABASE_GONE as error:
                 log.warning("%s waits for the database: %s", self.name, error)
+            except Exception:
+                # whatever it was: a worker that no longer keeps its leases or looks for lost runs is worse
+                log.exception("%s goes on", self.name)
             await asyncio.sleep(seconds)
 
     async def _keep_leases(self) -> None:
-        if self._claims:
-            async with self._pool.connection() as connection:
-                await connection.execute(_KEEP, (self._timing.lease_s, self.name, list(self._claims)))
+        if not self._claims:
+            return
+        async with self._pool.connection() as connection:
+            kept = await connection.execute(_KEEP, (self._timing.lease_s, self.name, list(self._claims)))
+            for row in await kept.fetchall():  # a wish whose notification was lost is read here
+                self._grant(row["run_id"], row["wish"])
 
     async def _obey(self) -> None:
         """Do what people wish of runs at work here, as soon as they say it."""
         run_id = await self._journal.commands.get()
-        if claim := self._claims.get(run_id):
+        if run_id in self._claims:
             async with self._pool.connection() as connection:
                 row = await (await connection.execute("select wish from runs where run_id = %s", (run_id,))).fetchone()
-            if row and row["wish"] == ANSWER_NOW:
-                claim.allowance.hurry.set()
+            self._grant(run_id, row["wish"] if row else None)
+
+    def _grant(self, run_id: str, wish: str | None) -> None:
+        claim = self._claims.get(run_id)
+        if claim and wish:
+            claim.grant(wish)
 
     async def _sweep(self) -> None:
         """Bring lost runs back. Every worker does it; whoever comes first."""
@@ -142,6 +154,7 @@ class Worker:
             return
         activity = self._activities.get(run["graph"])
         view = RunView(activity.shape if activity else Shape((), ()))
+        claim: Claim | None = None
         try:
             for event in await self._journal.read(run_id):
                 view.apply(event)
@@ -154,14 +167,18 @@ class Worker:
                 await claim.carry()
         except StaleWriter:
             log.warning("run %s was claimed by another worker; this one stops", run_id)
+        except (RunLost, *DATABASE_GONE) as error:
+            log.warning("run %s lost the database: %s", run_id, error)
+            await self._drop(run, error)
         except Exception as failure:
             log.exception("run %s could not be carried", run_id)
             await self._drop(run, failure)
         finally:
-            self._claims.pop(run_id, None)
+            if self._claims.get(run_id) is claim:  # else it came back to this worker, in the hands of another claim
+                self._claims.pop(run_id, None)
 
     async def _drop(self, run: Row, failure: Exception) -> None:
-        """Let go of a run that cannot even be begun. It counts as a loss, and the last one ends the run."""
+        """Let go of a run that cannot be begun or gone on with. It counts as a loss, and the last one ends the run."""
         async with self._pool.connection() as connection, connection.transaction():
             owned = (run["run_id"], run["epoch"])
             if run["losses"] + 1 < MAX_LOSSES:
@@ -190,3 +207,12 @@ class Worker:
                 # its lease is not over: the worker that has it is alive, or will be found dead in a moment
                 await self.queue.defer(connection, run_id, after_s=self._timing.blocked_s)
         return None
+
+
+async def _ended(task: asyncio.Task[None], within_s: float) -> None:
+    """Cancel a task and wait for its end; cancel it again and again when it takes too long, so that it waits no more."""
+    patience_s = within_s
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=patience_s)
+        patience_s = IMPATIENCE_S
