@@ -96,6 +96,13 @@ class ModelRefusedRequest(RunError):
         self.status = status
 
 
+class RunLost(Exception):
+    """This worker may not, or cannot, go on with the run: another one has it, or the database does not answer.
+
+    No error of the run: nobody turns it into an observation or a finding, and the run goes on elsewhere.
+    """
+
+
 class ToolFailed(RunError):
     """A tool could not do it; the model reads this sentence and may try otherwise."""
 

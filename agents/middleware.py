@@ -24,7 +24,7 @@ from langgraph.types import Command
 
 from agents.allowance import WARN_AT, Allowance
 from agents.effects import OnceOnly
-from agents.errors import ModelUnavailable, RunError, ToolFailed
+from agents.errors import ModelUnavailable, RunError, RunLost, ToolFailed
 from agents.tools.contract import contract_of
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ class GuardTools(AgentMiddleware[Any, Any]):
             try:
                 async with asyncio.timeout(contract.timeout_s) as deadline:
                     return _bounded(await handler(request))
-            except GraphBubbleUp:
+            except (GraphBubbleUp, RunLost):
                 raise
             except asyncio.CancelledError:
                 if (current := asyncio.current_task()) is None or current.cancelling():

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from agents.effects import EffectKey, Entry
+from agents.errors import RunLost
 from app.events import json_safe
 from app.postgres import STALE_WRITER, Pool, StaleWriter
 
@@ -82,7 +83,8 @@ class RunLedger:
         except psycopg.DatabaseError as error:
             if error.sqlstate == STALE_WRITER:
                 raise StaleWriter(f"run {self._run_id} belongs to another worker") from error
-            raise
+            # not the tool's failure, and no observation for an agent: who carries the run next finds the intent
+            raise RunLost(f"run {self._run_id}: the effect ledger cannot be written: {error}") from error
 
 
 def args_digest(args: Mapping[str, Any]) -> str:

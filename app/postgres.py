@@ -7,7 +7,7 @@ memory. Only this module knows how to reach it and what shape it has.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from agents.errors import RunLost
 from app.embedded_postgres import EmbeddedServer
 from app.postgres_binaries import DatabaseUnavailable
 
@@ -52,7 +53,7 @@ STALE_WRITER = "SX001"
 logger = logging.getLogger(__name__)
 
 
-class StaleWriter(Exception):
+class StaleWriter(RunLost):
     """This process lost the run to another one: nothing that it writes from now on is kept."""
 
 
@@ -272,9 +273,13 @@ class FencedSaver(AsyncPostgresSaver):
         super().__init__(pool)
         self.run_id = run_id
         self.epoch = epoch
+        self.before_write: Callable[[], Awaitable[None]] | None = None
+        """Awaited before each write: what a checkpoint rests on is stored before the checkpoint is."""
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
+        if pipeline and self.before_write:
+            await self.before_write()
         try:
             async with super()._cursor(pipeline=pipeline) as cursor:
                 if pipeline:

@@ -210,7 +210,7 @@ class Worker:
 
 
 async def _ended(task: asyncio.Task[None], within_s: float) -> None:
-    """Cancel a task and wait for its end; cancel it again and again when it takes too long, so that it waits no more."""
+    """Cancel a task and wait for its end; when that takes too long cancel it again, so that it waits for nothing."""
     patience_s = within_s
     while not task.done():
         task.cancel()

@@ -26,7 +26,7 @@ from langgraph.func import task
 
 from agents.allowance import Allowance
 from agents.context import Limits
-from agents.errors import RunError
+from agents.errors import RunError, RunLost
 from agents.planner import Plan, SubTask
 
 State = Literal["done", "partial", "failed", "timed_out", "skipped"]
@@ -165,7 +165,7 @@ async def _guarded(
         if now.done():
             return Finding(sub.id, sub.title, "partial", reason="cut short when the answer was asked for")
         return Finding(sub.id, sub.title, "timed_out", reason=f"not finished within {timeout_s:g} s")
-    except GraphBubbleUp:
+    except (GraphBubbleUp, RunLost):
         raise
     except RunError as error:
         return Finding(sub.id, sub.title, "failed", reason=str(error))
