@@ -31,3 +31,29 @@ def texts(page: Any, selector: str) -> list[str]:
 def address(page: Any, site: Any) -> str:
     page.wait_for_url(re.compile(r"thread="))
     return str(page.url).removeprefix(site.url)
+
+
+CONTRAST = """node => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = (color) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const over = (top, under) => under.map((v, i) => (i < 3 ? top[i] * top[3] + v * (1 - top[3]) : 1));
+  let ground = [255, 255, 255, 1];
+  const layers = [];
+  for (let at = node; at; at = at.parentElement || (at.getRootNode() && at.getRootNode().host)) {
+    layers.unshift(rgba(getComputedStyle(at).backgroundColor));
+    if (layers[0][3] === 1) break;
+  }
+  for (const layer of layers) ground = over(layer, ground);
+  const [a, b] = [light(rgba(getComputedStyle(node).color)), light(ground)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}"""
+
+"""Ratio between the colour of an element and what is behind it."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from steps import CHAT, INPUT, RAW, RUN_ENDED, Open, ask, run_example
+from steps import CHAT, CONTRAST, INPUT, RAW, RUN_ENDED, Open, ask, run_example
 
 pytestmark = pytest.mark.browser
 
@@ -23,30 +23,6 @@ def test_text_and_marks_have_contrast(open_page: Open, site: Any, dark: bool) ->
     assert not poor
     ground = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
     assert (ground == "rgb(15, 27, 45)") is dark
-
-
-CONTRAST = """node => {
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgba = (color) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = color;
-    canvas.fillRect(0, 0, 1, 1);
-    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
-    return [r, g, b, a / 255];
-  };
-  const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
-  const over = (top, under) => under.map((v, i) => (i < 3 ? top[i] * top[3] + v * (1 - top[3]) : 1));
-  let ground = [255, 255, 255, 1];
-  const layers = [];
-  for (let at = node; at; at = at.parentElement || (at.getRootNode() && at.getRootNode().host)) {
-    layers.unshift(rgba(getComputedStyle(at).backgroundColor));
-    if (layers[0][3] === 1) break;
-  }
-  for (const layer of layers) ground = over(layer, ground);
-  const [a, b] = [light(rgba(getComputedStyle(node).color)), light(ground)].sort((x, y) => y - x);
-  return (a + 0.05) / (b + 0.05);
-}"""
 
 
 @pytest.mark.parametrize("path", ["/", "/documents"])

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from steps import INPUT, RUN_ENDED, Open, ask, texts
+from steps import CONTRAST, INPUT, RUN_ENDED, Open, ask, texts
 
 pytestmark = pytest.mark.browser
 
@@ -26,12 +26,12 @@ def answers(page: Any) -> Any:
 
 def test_several_requests_are_answered_each_on_its_own(open_page: Open, site: Any) -> None:
     page = asked(open_page)
-    assert texts(page, ".request h4") == ["Open change ticket", "Send mail", "A question"]
+    assert texts(page, ".request h4") == ["Open change ticket", "Send mail: did it happen?", "A question"]
     assert page.locator(OPEN_CARD).count() == 1
     page.click(".request >> text=Approve")
     page.wait_for_selector(".told >> text=approved by you")
     assert answers(page) == [{"decision": "approve"}, None, None]
-    assert page.inner_text(f"{OPEN_CARD} h4") == "Send mail"
+    assert page.inner_text(f"{OPEN_CARD} h4") == "Send mail: did it happen?"
 
     page.click(f"{OPEN_CARD} >> text=It happened")
     page.fill(".reason input", "mail 4711")
@@ -151,6 +151,18 @@ def test_nothing_in_a_request_is_executed(open_page: Open) -> None:
     assert "onerror" in page.inner_text(OPEN_CARD)
     assert page.evaluate("window.hacked") is None
     assert page.locator(".runview :is(img, script, iframe)").count() == 0
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_requests_have_contrast(open_page: Open, dark: bool) -> None:
+    page = asked(open_page, dark=dark)
+    page.locator(f"{FIELD} input").first.fill("another one")
+    page.wait_for_selector("[class*=st-key-need_]")
+    parts = [".request h4", ".tag", ".asks", ".field label", ".was", ".promise", ".request .danger:visible",
+             ".request .filled", ".hint:visible", ".ledger-row .state", ".st-key-sent_now p", ".sx-needs",
+             "[class*=st-key-need_] p"]  # fmt: skip
+    poor = {name: ratio for name in parts if (ratio := page.locator(name).first.evaluate(CONTRAST)) < 4.5}
+    assert not poor
 
 
 def test_a_request_on_a_phone_fits(open_page: Open) -> None:

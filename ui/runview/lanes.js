@@ -92,7 +92,7 @@ class Lanes {
     const spent = [lane.tokens ? tokens(lane.tokens) : "", lane.cost_usd ? dollars(lane.cost_usd) : ""];
     updateMark(parts.mark, lane.state, lane.attempt);
     setText(parts.title, lane.title);
-    setText(parts.activity, started ? lane.activity || "" : "");
+    setText(parts.activity, started ? activityWords(lane) : "");
     setText(parts.words, started ? "" : waitsFor(lane));
     setAttr(parts.words, "title", started ? null : waitsFor(lane));
     setAttr(parts.title, "title", lane.title);
@@ -182,11 +182,14 @@ function drawBar(bar, lane, axis) {
   });
 }
 
+/** Of a lane that nothing is heard of any more, the last that was. */
+const activityWords = (lane) => (lane.state === "lost" && lane.activity ? `last heard: ${lane.activity}` : lane.activity || "");
+
 function spokenLane(lane, elapsed) {
   const words = [lane.title, STATE_WORDS[lane.state] || lane.state];
   if (lane.attempt > 1) words.push(`try ${lane.attempt}`);
   if (elapsed === null) words.push(waitsFor(lane));
-  else words.push(seconds(elapsed), lane.activity || "");
+  else words.push(seconds(elapsed), activityWords(lane));
   if (lane.late_s) words.push(`${lane.late_s.toFixed(1)} s over the median`);
   if (lane.critical) words.push("on the critical path");
   return words.filter(Boolean).join(", ");

@@ -52,6 +52,7 @@ class Ledger {
 function requestRow(request, order) {
   const answer = request.answer || {};
   const row = { id: request.call_id || request.id, what: effectWords({ ...request, known: true }, order) };
+  if (request.kind === "doubt" && !request.answer) return { ...row, state: "lost", words: "not known", when: "say what happened" };
   if (!request.answer) return { ...row, state: "waiting", words: "not started", when: "after your word" };
   if (["reject", "skip"].includes(answer.decision)) return { ...row, state: "cancelled", words: "not done", when: "never" };
   return { ...row, state: "ready", words: "about to start", when: "" };

@@ -23,7 +23,7 @@ function budgetReached(view) {
 /** {words, command, budget, about} of the one remedy that fits; null when the run needs none. */
 function remedy(view) {
   const reached = budgetReached(view);
-  const unfinished = ["failed", "cancelled", "lost"].includes(view.status);
+  const unfinished = ["failed", "cancelled"].includes(view.status);
   const missing = view.status === "succeeded" && view.missing.length > 0;
   if (!unfinished && !missing) return null;
   const command = missing ? "retry" : "resume";
@@ -34,7 +34,7 @@ function remedy(view) {
     return { command, budget: { ...budget, [reached.unit]: raised }, words: `${words} and go on`, about: "What is finished is not done again." };
   }
   if (missing) return { command, words: view.missing.length > 1 ? "Retry the missing parts" : "Retry the missing part", about: "What is finished is not done again." };
-  return { command, words: "Resume", about: view.status === "lost" ? "" : "It goes on from its last step." };
+  return { command, words: "Resume", about: "It goes on from its last step." };
 }
 
 class Recover {
@@ -58,7 +58,7 @@ class Recover {
     setText(this.about, found.about);
     this.act.disabled = !wanted;
     const key = `${view.run_id} ${view.ended_s}`;
-    if (this.asked === key || view.status === "lost" || view.started_at === null) return;
+    if (this.asked === key || view.started_at === null) return;
     this.asked = key;
     this.tell();
   }

@@ -135,7 +135,7 @@ class RequestCard {
     const { state, words } = answerWords(this, request, over);
     if (this.toldAs === words) return;
     this.toldAs = words;
-    this.told.replaceChildren(mark(state, 1, 16), el("b", {}, requestTitle(request)), el("span", {}, words));
+    this.told.replaceChildren(mark(state, 1, 16), el("b", {}, request.tool ? sentenceCase(String(request.tool).replace(/_/g, " ")) : "A question"), el("span", {}, words));
   }
 
   open() {
@@ -252,8 +252,9 @@ function requestKind(request) {
 }
 
 function requestTitle(request) {
-  if (request.tool) return sentenceCase(String(request.tool).replace(/_/g, " "));
-  return "A question";
+  if (!request.tool) return "A question";
+  const tool = sentenceCase(String(request.tool).replace(/_/g, " "));
+  return requestKind(request) === "doubt" ? `${tool}: did it happen?` : tool;
 }
 
 /** What a graph's own `interrupt(value)` says: its words, or the value itself. */

@@ -36,7 +36,7 @@ class Conversation {
     document.addEventListener("keydown", (event) => this.onKey(event), { signal });
     document.addEventListener("visibilitychange", () => this.onSeen(), { signal });
     for (const query of [WIDE, NARROW]) query.addEventListener("change", () => this.redraw(), { signal });
-    this.grown = new ResizeObserver(() => this.follow && this.thread && this.toFoot(false));
+    this.grown = new ResizeObserver(() => this.thread && (this.follow ? this.toFoot(false) : this.onScroll()));
     this.grown.observe(this.list);
     this.timer = setInterval(() => this.tick(), 250);
     this.syncTimer = setInterval(() => this.thread && !document.hidden && this.sync(), SYNC_MS);

@@ -35,7 +35,8 @@ class Turn {
     const parts = { lead: el("b"), rest: el("span"), trouble: el("p", { class: "trouble", role: "status", hidden: true }) };
     parts.hurry = button("Answer with what we have", { icon: "bolt", kind: "small hurry", onClick: ways.onAnswerNow });
     parts.stop = new StopMenu({ ...ways, kind: "small" });
-    parts.row = el("div", { class: "row" }, parts.hurry, parts.stop.root);
+    parts.resume = button("Resume", { kind: "small", onClick: () => this.deps.onRecover(this, { command: "resume" }) });
+    parts.row = el("div", { class: "row" }, parts.hurry, parts.resume, parts.stop.root);
     parts.root = el("div", { class: "status", hidden: true }, el("p", {}, parts.lead, " ", parts.rest), parts.row);
     return parts;
   }
@@ -97,6 +98,7 @@ class Turn {
     setText(status.lead, said.lead);
     setText(status.rest, said.rest);
     status.stop.update(view, this);
+    show(status.resume, view.status === "lost" && !this.stopping);
     show(status.hurry, view.status === "running" && !this.stopping && !this.hurried && view.plan.length > 0 && !view.answer.text);
     const inside = view.plan.length + view.findings.length > 0;
     show(fold.root, !live || (inside && (!opened || view.findings.length > 0)));
