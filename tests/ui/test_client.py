@@ -27,6 +27,27 @@ def test_a_run_is_sent_once_with_a_key_of_its_own():
     assert sent[0].headers["idempotency-key"] != sent[1].headers["idempotency-key"]
 
 
+def test_what_a_person_does_to_a_run_has_a_route_each():
+    sent = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        sent.append((request.url.path.removeprefix("/api/"), request.content))
+        return httpx.Response(202, json={})
+
+    with api(handler) as client:
+        client.answer_now("r1")
+        client.resume("r1")
+        client.retry("r1")
+        client.answer("r1", "q1", {"decision": "approve"})
+    assert [path for path, _ in sent] == [
+        "runs/r1/answer-now",
+        "runs/r1/resume",
+        "runs/r1/retry",
+        "runs/r1/questions/q1",
+    ]
+    assert json.loads(sent[-1][1]) == {"answer": {"decision": "approve"}}
+
+
 def test_an_error_keeps_its_sentence_and_its_fix():
     told = {"error": {"code": "question_too_long", "message": "question: 9 of 8 characters", "fix": "Shorten it."}}
     with api(lambda _: httpx.Response(422, json=told)) as client, pytest.raises(ApiProblem) as caught:

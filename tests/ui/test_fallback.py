@@ -58,6 +58,29 @@ def test_a_question_typed_goes_to_the_chosen_graph(page: AppTest, site: Any) -> 
     assert "do not fail over" in html(page)
 
 
+def test_requests_are_answered_with_native_fields(page: AppTest, site: Any) -> None:
+    site.clock(hold=9)
+    page.chat_input(key="question").set_value("!asking please").run()
+    assert not page.exception
+    assert "Open change ticket: Upgrade orders-db" in html(page)
+    labels = [button.label for button in page.button]
+    assert labels.count("Approve") == 1
+    assert "Approve with edits" not in labels
+    given = page.text_area[0].value
+    page.text_area[0].set_value(given.replace("30", "45")).run()
+    edited = next(button for button in page.button if button.label == "Approve with edits")
+    assert "Approve" not in [button.label for button in page.button]
+    edited.click().run()
+    assert not page.exception
+    assert "Open change ticket: Upgrade orders-db" not in html(page)
+
+    page.text_input[0].set_value("mail 4711").run()
+    next(button for button in page.button if button.label == "Happened").click().run()
+    page.text_input[0].set_value("Europe").run()
+    next(button for button in page.button if button.label == "Answer").click().run()
+    assert "<p>All of it is settled.</p>" in html(page)
+
+
 def test_hostile_text_is_text(page: AppTest, site: Any) -> None:
     site.clock(hold=9)
     page.chat_input(key="question").set_value("!hostile <script>x</script>").run()

@@ -84,6 +84,8 @@ def test_chats_are_grouped_by_what_matters_first():
     ]
     groups = {name: [it["thread_id"] for it in members] for name, members in sidebar.grouped(rows, now).items()}
     assert groups == {"Running": ["a", "d"], "Today": ["b"], "Earlier": ["c"]}
+    waits = [row("a", "waiting", now.isoformat()), row("b", "lost", old)]
+    assert {name: len(members) for name, members in sidebar.grouped(waits, now).items()} == {"Running": 1, "Today": 1}
     assert sidebar.grouped([row("a", "succeeded", now.timestamp())], now).keys() == {"Today"}
 
 
@@ -96,6 +98,23 @@ def row(thread_id: str, status: str, updated_at: object) -> dict:
         "graph": "chat",
         "run_id": "r",
     }
+
+
+def test_what_needs_a_person_is_named_by_what_it_would_do():
+    call = {"tool": "save_note", "args": {"text": "long", "title": "Budget"}, "schema": {"required": ["title", "text"]}}
+    assert sidebar.need_words(call) == "Save note: Budget"
+    assert sidebar.need_words({"tool": "send_mail", "args": {"to": ["a"], "urgent": True}}) == "Send mail: True"
+    assert sidebar.need_words({"kind": "question", "value": "Which region?"}) == "Which region?"
+    assert sidebar.need_words({"question": {"deep": 1}}) == ""
+
+
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [(0.9, "now"), (2, "2 min"), (59.9, "59 min"), (60, "1 h"), (47 * 60, "47 h"), (3000, "2 days")],
+)
+def test_an_age_is_told_in_the_unit_that_matters(minutes: float, words: str):
+    now = datetime(2026, 3, 4, 12, tzinfo=UTC)
+    assert sidebar.age_words((now - timedelta(minutes=minutes)).isoformat(), now) == words
 
 
 def test_a_label_is_never_markdown():
