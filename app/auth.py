@@ -68,16 +68,17 @@ class Keys:
     async def owner_of(self, key: str) -> str | None:
         """Whose key this is, or None. The comparison takes as long for a wrong key as for a right one."""
         parts = _KEY.fullmatch(key)
-        found = await self._all("select * from api_keys where key_id = %s", parts[1] if parts else "")
-        row: Row = found[0] if found else {"sha256": _NOBODY, "revoked_at": None}
+        query = (
+            "select *, coalesce(last_used_at < now() - %s * interval '1 second', true) as stale "
+            "from api_keys where key_id = %s"
+        )
+        found = await self._all(query, USED_EVERY_S, parts[1] if parts else "")
+        row: Row = found[0] if found else {"sha256": _NOBODY}
         right = hmac.compare_digest(row["sha256"], _digest(key))
         if not right or row["revoked_at"]:
             return None
-        await self._all(
-            "update api_keys set last_used_at = now() where key_id = %s and "
-            "(last_used_at is null or last_used_at < now() - %s * interval '1 second') returning key_id",
-            row["key_id"], USED_EVERY_S,
-        )  # fmt: skip
+        if row["stale"]:
+            await self._all("update api_keys set last_used_at = now() where key_id = %s returning 1", row["key_id"])
         return str(row["owner"])
 
     async def _all(self, sql: str, *params: Any) -> list[Row]:

@@ -130,7 +130,7 @@ class Frames:
         """What the nodes of the super-step wrote that ended in this state."""
         if snapshot.parent_config is None:
             return []
-        before = await self.reader.at(self.run, snapshot.parent_config["configurable"]["checkpoint_id"])
+        before = await self._stored(snapshot.parent_config["configurable"]["checkpoint_id"], written=True)
         tasks = [task for task in (before.tasks if before else ()) if not task.name.startswith("__")]
         return [Frame("updates", {task.name: task.result}) for task in tasks]
 
@@ -143,10 +143,12 @@ class Frames:
             frames.append(Frame("values", {**(snapshot.values if snapshot else {}), "__interrupt__": open_}))
         return frames
 
-    async def _stored(self, checkpoint_id: str) -> StateSnapshot | None:
+    async def _stored(self, checkpoint_id: str, *, written: bool = False) -> StateSnapshot | None:
+        """A state once it is stored; `written`: with what its tasks wrote, which is stored on the side."""
         for pause_s in (*NOT_STORED_YET_S, None):
             snapshot = await self.reader.at(self.run, checkpoint_id)
-            if snapshot is not None or pause_s is None:
+            complete = snapshot is not None and not (written and any(task.result is None for task in snapshot.tasks))
+            if complete or pause_s is None:
                 return snapshot
             await asyncio.sleep(pause_s)
         return None

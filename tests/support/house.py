@@ -39,7 +39,8 @@ class House:
         )
         self.ready = threading.Event()
         self.app: App
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._listener.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(self._asgi(), log_level="warning", lifespan="on"))
         self.thread = threading.Thread(target=self._serve, name="house")

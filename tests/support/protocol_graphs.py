@@ -64,6 +64,18 @@ async def name(state: Tally) -> dict[str, Any]:
     return {"words": [*state.get("words", []), f"n={state['n']}"]}
 
 
+async def flood(state: ChatState) -> dict[str, Any]:
+    """Reports more than any socket's buffers hold."""
+    write = get_stream_writer()
+    for n in range(300):
+        write({"n": n, "much": "x" * 20_000})
+    return {"messages": [AIMessage("done")]}
+
+
+async def nothing(state: ChatState) -> dict[str, Any]:
+    return {}
+
+
 async def fail(state: ChatState) -> dict[str, Any]:
     raise ValueError("the flowers are gone")
 
@@ -124,6 +136,8 @@ def protocol_graphs(gates: Gates) -> dict[str, Builder]:
         "asks_twice": side_by_side(left=ask_left, right=ask_right),
         "counts": chain(Tally, count=count, name=name),
         "fails": chain(ChatState, fail=fail),
+        "floods": chain(ChatState, flood=flood),
+        "rests": chain(ChatState, nothing=nothing),
         "waits": chain(ChatState, wait=gates.wait),
     }
 

@@ -42,6 +42,11 @@ async def test_updates_name_the_node_and_what_it_wrote(client: LangGraphClient) 
     assert of(parts, "updates") == [{"count": {"n": 1}}, {"name": {"words": ["n=6"]}}]
 
 
+async def test_a_node_that_writes_nothing_is_named_too(client: LangGraphClient) -> None:
+    parts = await streamed(client, "rests", human("x"), stream_mode="updates")
+    assert of(parts, "updates") == [{"nothing": {}}]
+
+
 async def test_custom_is_what_a_node_writes(client: LangGraphClient) -> None:
     parts = await streamed(client, "counts", {"n": 5}, stream_mode=["custom", "updates"])
     assert events(parts) == ["metadata", "custom", "updates", "updates", "end"]
