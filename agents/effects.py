@@ -46,6 +46,8 @@ class Entry:
 
     state: Literal["new", "begun", "ended"]
     result: Mapping[str, Any] | None = None
+    tries: int = 0
+    """How often it was begun before."""
 
 
 class Ledger(Protocol):
@@ -59,8 +61,8 @@ class Ledger(Protocol):
         """Write the result."""
         ...
 
-    async def forget(self, key: EffectKey) -> None:
-        """Take the intent back: a person said that it did not happen."""
+    async def again(self, key: EffectKey) -> None:
+        """Count one more try: a person said that it did not happen."""
         ...
 
 
@@ -76,7 +78,7 @@ class OnceOnly(AgentMiddleware[Any, Any]):
     async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
         contract = contract_of(request.tool)
         if contract.approval:
-            decision = interrupt(_approval(request, contract))
+            decision = _decided(_approval(request, contract))
             if decision.get("decision") == "reject":
                 return _observation(request, f"A person said no: {decision.get('reason') or 'no reason given'}.")
             if decision.get("decision") == "edit":
@@ -94,14 +96,17 @@ class OnceOnly(AgentMiddleware[Any, Any]):
         if entry.state == "ended" and entry.result is not None:
             return _restored(request, entry.result)
         if entry.state == "begun" and contract.effect == "at_most_once":
-            decision = interrupt(_doubt(request))
-            if decision.get("decision") == "happened":
-                text = f"A person confirmed that it happened: {decision.get('reason') or 'no details given'}."
-                message = _observation(request, text, status="success")
-                await ledger.end(key, _recorded(message))
-                return message
-            if decision.get("decision") != "again":
-                return _observation(request, "A person decided not to try it again.")
+            # one question for each try, or the "again" of the first would be taken for the second's answer
+            for nth in range(1, entry.tries + 1):
+                decision = _decided(_doubt(request, nth))
+                if decision.get("decision") == "happened":
+                    text = f"A person confirmed that it happened: {decision.get('reason') or 'no details given'}."
+                    message = _observation(request, text, status="success")
+                    await ledger.end(key, _recorded(message))
+                    return message
+                if decision.get("decision") != "again":
+                    return _observation(request, "A person decided not to try it again.")
+            await ledger.again(key)
         try:
             result = await handler(request)
         except ToolException as refusal:
@@ -112,10 +117,23 @@ class OnceOnly(AgentMiddleware[Any, Any]):
         return result
 
 
+def _decided(question: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a person said to this question of the call.
+
+    LangGraph hands out answers in the order in which a task asks, and after a crash may hand out one of them twice: the
+    yes to an approval would answer whether something happened. So an answer says which question it is for.
+    """
+    while True:
+        decision = interrupt(question)
+        if isinstance(decision, Mapping) and decision.get("ref") == question["ref"]:
+            return decision
+
+
 def _approval(request: ToolCallRequest, contract: Contract) -> dict[str, Any]:
     schema: Any = request.tool.tool_call_schema if request.tool else None
     return {
         "kind": "approval",
+        "ref": "approval",
         "ns": key_of(request.runtime).checkpoint_ns,
         "tool": request.tool_call["name"],
         "call_id": request.tool_call["id"],
@@ -127,9 +145,10 @@ def _approval(request: ToolCallRequest, contract: Contract) -> dict[str, Any]:
     }
 
 
-def _doubt(request: ToolCallRequest) -> dict[str, Any]:
+def _doubt(request: ToolCallRequest, nth: int) -> dict[str, Any]:
     return {
         "kind": "doubt",
+        "ref": f"doubt {nth}",
         "ns": key_of(request.runtime).checkpoint_ns,
         "tool": request.tool_call["name"],
         "call_id": request.tool_call["id"],

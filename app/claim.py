@@ -241,7 +241,7 @@ class Claim:
         """Interrupt id -> what a person said, for the questions that are open in the checkpoint."""
         async with self._pool.connection() as connection:
             rows = await connection.execute(
-                "select interrupt_id, span_id, answer, answered_by from interrupts "
+                "select interrupt_id, span_id, value ->> 'ref' as ref, answer, answered_by from interrupts "
                 "where run_id = %s and answered_at is not null and interrupt_id = any(%s)",
                 (self._run["run_id"], [interrupt.id for interrupt in interrupts]),
             )
@@ -249,7 +249,7 @@ class Claim:
         for row in said:
             data = {"id": row["interrupt_id"], "answer": row["answer"], "by": row["answered_by"]}
             self.emit(RunEvent("interrupt.answered", row["span_id"], ROOT, data, time.time()))
-        return {row["interrupt_id"]: row["answer"] for row in said}
+        return {row["interrupt_id"]: _referring(row["answer"], row["ref"]) for row in said}
 
     # -- how it ends -------------------------------------------------------------------------------------------------
 
@@ -329,6 +329,11 @@ def _allowance(usual: Budget, run: Row, view: RunView) -> Allowance:
     if run["wish"] == ANSWER_NOW:
         allowance.hurry.set()
     return allowance
+
+
+def _referring(answer: Any, ref: str | None) -> Any:
+    """An answer that says which question it is for, where the question has a name to call it by."""
+    return {**answer, "ref": ref} if ref and isinstance(answer, dict) else answer
 
 
 def _value(interrupt: Interrupt) -> Row:

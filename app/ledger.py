@@ -43,10 +43,10 @@ class RunLedger:
         async with self._fenced() as connection:
             if (await connection.execute(_BEGIN, values)).rowcount:
                 return await self._already_done(connection, place, tool, args_digest(args))
-            known = await connection.execute(f"select result, ended_at from effects where {_WHERE}", place)
+            known = await connection.execute(f"select result, ended_at, tries from effects where {_WHERE}", place)
             row = await known.fetchone()
-        if row is None or row["ended_at"] is None:
-            return Entry("begun")
+        if row["ended_at"] is None:
+            return Entry("begun", tries=row["tries"])
         return Entry("ended", row["result"])
 
     async def _already_done(self, connection: Any, place: tuple[str, ...], tool: str, digest: str) -> Entry:
@@ -67,11 +67,11 @@ class RunLedger:
             update = f"update effects set result = %s, ended_at = now() where {_WHERE}"
             await connection.execute(update, (Jsonb(json_safe(result)), *place))
 
-    async def forget(self, key: EffectKey) -> None:
-        """Take the intent back."""
+    async def again(self, key: EffectKey) -> None:
+        """Count one more try."""
         place = (key.thread_id, key.checkpoint_ns, key.call_id)
         async with self._fenced() as connection:
-            await connection.execute(f"delete from effects where {_WHERE} and ended_at is null", place)
+            await connection.execute(f"update effects set tries = tries + 1 where {_WHERE}", place)
 
     @asynccontextmanager
     async def _fenced(self) -> AsyncIterator[Any]:

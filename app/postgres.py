@@ -285,12 +285,15 @@ class FencedSaver(AsyncPostgresSaver):
                 if pipeline:
                     await cursor.execute("select fence(%s, %s)", (self.run_id, self.epoch))
                 yield cursor
-        except psycopg.DatabaseError as error:
-            if error.sqlstate != STALE_WRITER:
-                raise
-            raise StaleWriter(
-                f"Run {self.run_id} was claimed by another worker after epoch {self.epoch}; this one stops."
-            ) from error
+        except psycopg.Error as error:
+            if error.sqlstate == STALE_WRITER:
+                raise StaleWriter(
+                    f"Run {self.run_id} was claimed by another worker after epoch {self.epoch}; this one stops."
+                ) from error
+            if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+                # no failure of the agent in whose step it happens: nobody may turn it into a finding
+                raise RunLost(f"run {self.run_id}: its checkpoints are out of reach: {error}") from error
+            raise
 
 
 def checkpointer(pool: Pool, run_id: str, epoch: int) -> FencedSaver:

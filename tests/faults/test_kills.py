@@ -5,7 +5,7 @@ import random
 import pytest
 from fleet import Field, Verdict
 from patterns import PATTERNS
-from trials import BATCH, calibrated, named_points, span_of, struck_at, struck_at_random
+from trials import BATCH, calibrated, named_points, span_of, struck_at, struck_at_random, struck_in_a_row
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
@@ -31,3 +31,23 @@ async def test_a_worker_dies_at_any_moment(field: Field, name: str) -> None:
         while total.struck < 20 * (phase + 1) / phases:
             total.add(await struck_at_random(field, pattern, phase, span_s, dice))
     print(name, total)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["tool.before", "tool.before"],
+        ["tool.before", "tool.after"],
+        ["tool.before", "tool.before", "tool.before", "tool.after"],
+        ["intent.after", "record.before", "record.after"],
+        ["tool.after", "checkpoint.after", "tool.after", "tool.before"],
+        ["tool.before", "writes.after", "tool.after"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("name", ["once", "approval"])
+async def test_a_person_who_said_again_is_asked_again_when_the_next_worker_dies_too(
+    field: Field, name: str, row: list[str]
+) -> None:
+    verdict = await struck_in_a_row(field, PATTERNS[name], [{"point": point} for point in row])
+    assert verdict.struck >= 2

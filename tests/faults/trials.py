@@ -84,6 +84,27 @@ async def struck_at_random(field: Field, pattern: Pattern, phase: int, span_s: f
     return verdict
 
 
+async def struck_in_a_row(field: Field, pattern: Pattern, faults: Sequence[Fault]) -> Verdict:
+    """One run, each of whose workers dies; its person answers what is asked in between.
+
+    How far a worker gets before it dies is a matter of time, so the last ones may find nothing left to die at.
+    """
+    run_ids = await field.admit(pattern)
+    struck = 0
+    for fault in faults:
+        victim = await field.worker(pattern, fault)
+        while not victim.ended.done():
+            [row] = await field.settle(run_ids, until=["queued", "running", "succeeded"], patience_s=0.2)
+            if row["status"] == "succeeded":
+                victim.signal(signal.SIGTERM)
+                break
+            await asyncio.sleep(0.05)
+        struck += await victim.end() == -signal.SIGKILL
+    verdict = await _gone_on(field, pattern, run_ids)
+    verdict.struck = struck
+    return verdict
+
+
 async def span_of(field: Field, pattern: Pattern, phase: int) -> float:
     """How long a batch takes in which nobody is killed."""
     workers, run_ids = await _faced(field, pattern, phase, [None] * BATCH)
