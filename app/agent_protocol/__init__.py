@@ -7,6 +7,7 @@
 - `updates` come at the end of their super-step. Without `stream_subgraphs`, tokens of an agent inside a node are told
   as the node's own; there they are left out.
 - Graphs are set up on the server: `config` and `context` are kept with a run and change nothing.
+- There are no crons, no stream of a whole thread, and assistants come from files alone.
 - Refused with 422: static breakpoints, webhooks, delays, other stream modes, store items that expire or have an index.
 """
 
@@ -36,7 +37,7 @@ def agent_protocol_router(get_app: Callable[[], App], streams: Streams) -> APIRo
     @router.get("/info")
     async def info() -> dict[str, Any]:
         """What is offered."""
-        return {"version": version("sextant"), "flags": {"assistants": True, "crons": False, "strict_resume": True}}
+        return {"version": version("sextant"), "flags": {"assistants": True, "crons": False}}
 
     router.include_router(assistants_router(get_app))
     router.include_router(threads_router(get_app))

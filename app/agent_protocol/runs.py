@@ -4,12 +4,13 @@ A thread that waits for a person takes an answer (`command.resume`) or a new inp
 answer goes on with the run that asked: its id stays, and so does its log.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Body, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
@@ -26,6 +27,9 @@ from app.compose import App
 from app.gate import Owner
 from app.replies import Streams
 from app.runs import TERMINAL
+
+STOP_S = 30.0
+"""A worker that lives stops a run in milliseconds; one that does not is replaced within this time."""
 
 Row = Mapping[str, Any]
 Modes = Annotated[list[str] | None, Query()]
@@ -87,10 +91,10 @@ def _started(router: APIRouter, get_app: Callable[[], App], streams: Streams) ->
         return wire.reply(wire.run(admitted.run), places(admitted.run))
 
     @router.post("/runs/batch")
-    async def create_many(bodies: list[RunBody], owner: Owner) -> Response:
+    async def create_many(bodies: Annotated[list[RunBody], Body(max_length=100)], owner: Owner) -> Response:
         """Several runs, each in a thread of its own."""
         app = get_app()
-        runs = [(await admit(app, owner, await own_thread(app, owner, it), it, None)).run for it in bodies[:100]]
+        runs = [(await admit(app, owner, await own_thread(app, owner, it), it, None)).run for it in bodies]
         return wire.reply([wire.run(run) for run in runs])
 
     @router.post("/runs/wait")
@@ -377,9 +381,15 @@ async def stopped(app: App, owner: str, run: Row, *, wait: bool, action: str) ->
         await removed(app, owner, run)
         return
     await app.runs.cancel(run["run_id"], owner)
-    if wait:
-        async for _ in ended(app, run, 0):
-            pass
+    if not wait:
+        return
+    try:
+        async with asyncio.timeout(STOP_S):
+            async for _ in ended(app, run, 0):
+                pass
+    except TimeoutError as error:
+        raise Conflict("run_not_stopped", f"run: its worker has not let go of it in {STOP_S:.0f} s", field="run_id",
+                       limit=STOP_S, fix="try again in a moment") from error  # fmt: skip
 
 
 async def removed(app: App, owner: str, run: Row) -> None:
