@@ -37,7 +37,7 @@ def status_line(view: RunView, status: str, now: float) -> dict[str, str]:
     if status == "succeeded":
         return {"lead": _success(team), "rest": _price(view, now)}
     if running := [lane for lane in team if lane.running()]:
-        lead = f"{done} of {_count(len(team), 'sub-task')} {'is' if done == 1 else 'are'} done."
+        lead = f"{done} of {_count(len(team), 'sub-task')} {'is' if 1 in (done, len(team)) else 'are'} done."
         return {"lead": lead, "rest": _waiting_on(view, running, now)}
     active = [lane for lane in view.drawn_lanes() if lane.running()]
     if not active:
@@ -87,8 +87,9 @@ def _doing(lane: Lane) -> str:
 
 
 def _mid(title: str) -> str:
-    """A title inside a sentence; an acronym keeps its capitals."""
-    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+    """A title inside a sentence; `SLA` and `ReAct` keep their capitals."""
+    first = title.partition(" ")[0]
+    return title if first[1:] != first[1:].lower() else title[:1].lower() + title[1:]
 
 
 def _count(n: int, noun: str) -> str:

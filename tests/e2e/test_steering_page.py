@@ -144,6 +144,9 @@ async def test_an_edited_approval_does_what_was_edited(browser: Browser, sextant
     [effect] = api.effects(run_id)
     assert effect["args"]["text"] == "We spend 600 on search."
     await expect(page.locator(".told")).to_contain_text("approved by you, with 1 edit")
+    await page.locator(".question").hover()
+    await page.locator(".pencil").click()
+    await expect(page.locator(".editor")).to_contain_text("Already done: save note")
 
 
 async def test_a_rejection_reaches_the_agent_with_its_reason(browser: Browser, sextant: Any, api: Api) -> None:

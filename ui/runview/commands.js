@@ -1,7 +1,9 @@
 // What a person may tell the server about a thread's runs. Each call is one request; a refusal is an Error in words.
 
 async function fetchJson(url, options) {
-  const response = await fetch(url, { headers: { Accept: "application/json" }, ...options });
+  const response = await fetch(url, { headers: { Accept: "application/json" }, ...options }).catch(() => {
+    throw Object.assign(new Error("The server cannot be reached."), { away: true });
+  });
   const body = response.status === 204 ? null : await response.json().catch(() => null);
   if (response.ok) return body;
   const { message, code, field } = (body && body.error) || {};
@@ -13,6 +15,10 @@ class Commands {
     this.api = api;
   }
 
+  alive() {
+    return fetchJson(`${this.api}/health`);
+  }
+
   run(runId, path) {
     return `${this.api}/runs/${encodeURIComponent(runId)}${path}`;
   }
@@ -22,7 +28,8 @@ class Commands {
   }
 
   send(url, method, body, headers) {
-    return fetchJson(url, { method, body: JSON.stringify(body || {}), headers: { Accept: "application/json", "Content-Type": "application/json", ...headers } });
+    const types = { Accept: "application/json", "Content-Type": "application/json" };
+    return fetchJson(url, { method, body: JSON.stringify(body || {}), headers: { ...types, ...headers } });
   }
 
   view(runId) {

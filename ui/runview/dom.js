@@ -82,6 +82,8 @@ function button(words, { icon, label, kind = "", onClick }) {
   );
 }
 
+const isField = (node) => node instanceof Element && node.matches("input, textarea, select");
+
 async function copyText(text) {
   if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
   const area = el("textarea", { style: "position:fixed;opacity:0" }); // plain http has no clipboard interface

@@ -89,7 +89,7 @@ class Feed {
   trouble() {
     if (this.closed) return;
     this.failures += 1;
-    if (this.failures > 1) this.onTrouble("The connection is gone. The run goes on; trying to reach it again.");
+    if (this.failures > 1) this.onTrouble("The connection is gone. This is what was last heard; trying again.");
     if (this.source.readyState === EventSource.CLOSED) {
       this.reopen(RETRY_S[Math.min(this.failures, RETRY_S.length) - 1] * 1000);
     }

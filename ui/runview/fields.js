@@ -103,12 +103,15 @@ class Field {
     const shown = asText(value, kind);
     if (kind === "long" || kind === "json") {
       const rows = Math.min(10, Math.max(3, shown.split("\n").length, Math.ceil(shown.length / 70)));
-      const area = el("textarea", { ...attrs, rows, class: kind === "json" ? "code" : null, spellcheck: kind === "json" ? "false" : null, dir: "auto" });
+      const code = kind === "json" ? { class: "code", spellcheck: "false" } : {};
+      const area = el("textarea", { ...attrs, rows, dir: "auto", ...code });
       area.value = shown;
       return area;
     }
-    const limits = kind === "text" ? { maxlength: told.maxLength } : { min: told.minimum, max: told.maximum, step: kind === "integer" ? told.multipleOf || 1 : "any" };
-    const input = el("input", { ...attrs, type: kind === "text" ? "text" : "number", dir: kind === "text" ? "auto" : null, placeholder: value === undefined ? "not given" : null, ...limits });
+    const limits = kind === "text"
+      ? { type: "text", dir: "auto", maxlength: told.maxLength }
+      : { type: "number", min: told.minimum, max: told.maximum, step: kind === "integer" ? told.multipleOf || 1 : "any" };
+    const input = el("input", { ...attrs, placeholder: value === undefined ? "not given" : null, ...limits });
     input.value = shown;
     return input;
   }

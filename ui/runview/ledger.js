@@ -4,7 +4,8 @@ class Ledger {
   constructor(fetchEffects) {
     this.fetchEffects = fetchEffects;
     this.rows = el("div", { class: "ledger-rows", role: "rowgroup" });
-    const head = el("div", { class: "ledger-row head", role: "row" }, ...["Effect", "State", "When"].map((words) => el("span", { role: "columnheader" }, words)));
+    const heads = ["Effect", "State", "When"].map((words) => el("span", { role: "columnheader" }, words));
+    const head = el("div", { class: "ledger-row head", role: "row" }, ...heads);
     this.root = el("section", { class: "ledger", hidden: true }, el("h4", {}, "What left Sextant in this run"),
       el("div", { class: "ledger-table", role: "table", "aria-label": "Effects of this run" }, head, this.rows));
     this.effects = [];
@@ -36,7 +37,8 @@ class Ledger {
     show(this.root, rows.length > 0);
     keyed(this.rows, rows, (row) => row.id, () => {
       const parts = { mark: mark("pending", 1, 14), what: el("span", { role: "cell" }), state: el("span"), when: el("span", { role: "cell" }) };
-      const node = el("div", { class: "ledger-row", role: "row" }, parts.what, el("span", { class: "state", role: "cell" }, parts.mark, parts.state), parts.when);
+      const node = el("div", { class: "ledger-row", role: "row" }, parts.what,
+        el("span", { class: "state", role: "cell" }, parts.mark, parts.state), parts.when);
       node.parts = parts;
       return node;
     }, ({ parts }, row) => {

@@ -143,7 +143,8 @@ function spent(part, whole, words, more) {
 }
 
 /** A run that was cut short, or waited for a person, proves nothing about speed. */
-const isComparable = (view) => !(view.requests || []).length && view.speedup >= 1 && view.speedup !== null && view.serial_s && (isLive(view) || view.status === "succeeded");
+const isComparable = (view) =>
+  !(view.requests || []).length && view.speedup >= 1 && view.serial_s && (isLive(view) || view.status === "succeeded");
 
 function speedFoot(view) {
   if (!isComparable(view)) return "";

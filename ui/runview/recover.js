@@ -33,12 +33,13 @@ function remedy(view) {
     const words = `Raise to ${inUnit(reached.unit, raised)} ${UNIT_WORDS[reached.unit]}`.trim();
     return { command, budget: { ...budget, [reached.unit]: raised }, words: `${words} and go on`, about: "What is finished is not done again." };
   }
-  if (missing) return { command, words: view.missing.length > 1 ? "Retry the missing parts" : "Retry the missing part", about: "What is finished is not done again." };
+  const kept = "What is finished is not done again.";
+  if (missing) return { command, words: `Retry the missing part${view.missing.length > 1 ? "s" : ""}`, about: kept };
   return { command, words: "Resume", about: "It goes on from its last step." };
 }
 
 class Recover {
-  /** `deps`: {onRecover(remedy), effects() -> promise of rows} */
+  /** `deps`: {onRecover(remedy) -> promise of whether it was taken, effects() -> promise of rows} */
   constructor(deps) {
     this.deps = deps;
     this.act = button("", { kind: "recover-act", onClick: () => this.start() });
@@ -50,13 +51,13 @@ class Recover {
 
   update(view) {
     const found = remedy(view);
-    const wanted = found && !this.busy;
+    this.view = view;
     show(this.root, !!found);
-    if (!found) return;
+    if (!found || this.busy) return;
     this.remedy = found;
     setText(this.act.lastChild, found.words);
     setText(this.about, found.about);
-    this.act.disabled = !wanted;
+    this.act.disabled = false;
     const key = `${view.run_id} ${view.ended_s}`;
     if (this.asked === key || view.started_at === null) return;
     this.asked = key;
@@ -73,8 +74,9 @@ class Recover {
     this.busy = true;
     this.act.disabled = true;
     setText(this.act.lastChild, this.remedy.command === "retry" ? "Retrying…" : "Resuming…");
-    await this.deps.onRecover(this.remedy);
+    const taken = await this.deps.onRecover(this.remedy);
     this.busy = false;
+    if (!taken) this.update(this.view);
   }
 }
 

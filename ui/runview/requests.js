@@ -42,11 +42,13 @@ class RequestCard {
     this.problem = el("p", { class: "trouble", role: "alert", hidden: true });
     this.gist = el("p", { class: "gist" }, gistOf(this.args));
     this.review = button("Review", { kind: "small", onClick: () => this.open() });
-    this.form = el("div", { class: "request-form" }, this.body, this.problem, (this.line = el("div", { class: "reason", hidden: true })), this.buttons);
+    this.line = el("div", { class: "reason", hidden: true });
+    this.form = el("div", { class: "request-form" }, this.body, this.problem, this.line, this.buttons);
     const badge = request.undoable === false ? el("span", { class: "tag" }, "cannot be undone") : null;
     this.head = el("header", {}, mark("waiting", 1, 20), this.title, badge, this.review);
     this.told = el("p", { class: "told", tabindex: "-1", hidden: true });
-    this.root = el("article", { class: "request f-yellow", "aria-label": requestTitle(request), "data-request": request.id }, this.head, this.gist, this.form, this.told);
+    const named = { class: "request f-yellow", "aria-label": requestTitle(request), "data-request": request.id };
+    this.root = el("article", named, this.head, this.gist, this.form, this.told);
     this.root.addEventListener("keydown", (event) => this.onKey(event));
     this.fill();
   }
@@ -66,7 +68,10 @@ class RequestCard {
   fillForm() {
     this.fields = fieldsOf(this.request.schema, this.args).map((spec) => new Field(spec, () => this.onEdit()));
     this.body.append(el("div", { class: "fields" }, ...this.fields.map((field) => field.root)));
-    if (!this.exact) this.body.append(el("p", { class: "trouble" }, "It holds a number that is too long for a browser to show exactly, so it cannot be edited here."));
+    if (this.exact) return;
+    for (const field of this.fields) field.disable(true); // what cannot be shown exactly must not be sent back
+    const words = "It holds a number that is too long for a browser to show exactly, so it cannot be edited here.";
+    this.body.append(el("p", { class: "trouble" }, words));
   }
 
   fillQuestion() {
@@ -116,7 +121,7 @@ class RequestCard {
     show(this.told, !open);
     if (open) setText(this.promise, this.promiseWords());
     else this.tell(request, over);
-    if (hadFocus && !open && !this.told.contains(this.root.getRootNode().activeElement)) this.told.focus({ preventScroll: true });
+    if (hadFocus && !open) this.told.focus({ preventScroll: true });
   }
 
   promiseWords() {
@@ -135,7 +140,7 @@ class RequestCard {
     const { state, words } = answerWords(this, request, over);
     if (this.toldAs === words) return;
     this.toldAs = words;
-    this.told.replaceChildren(mark(state, 1, 16), el("b", {}, request.tool ? sentenceCase(String(request.tool).replace(/_/g, " ")) : "A question"), el("span", {}, words));
+    this.told.replaceChildren(mark(state, 1, 16), el("b", {}, subjectOf(request)), el("span", {}, words));
   }
 
   open() {
@@ -182,7 +187,8 @@ class RequestCard {
       if (event.key === "Escape") this.closeLine();
       event.stopPropagation();
     });
-    this.line.replaceChildren(input, button(send, { kind: danger ? "danger" : "", onClick: act }), button("Back", { kind: "quiet", onClick: () => this.closeLine() }));
+    const back = button("Back", { kind: "quiet", onClick: () => this.closeLine() });
+    this.line.replaceChildren(input, button(send, { kind: danger ? "danger" : "", onClick: act }), back);
     show(this.line, true);
     show(this.buttons, false);
     input.focus();
@@ -251,11 +257,9 @@ function requestKind(request) {
   return ["approval", "doubt"].includes(request.kind) ? request.kind : "question";
 }
 
-function requestTitle(request) {
-  if (!request.tool) return "A question";
-  const tool = sentenceCase(String(request.tool).replace(/_/g, " "));
-  return requestKind(request) === "doubt" ? `${tool}: did it happen?` : tool;
-}
+const subjectOf = (request) => (request.tool ? sentenceCase(String(request.tool).replace(/_/g, " ")) : "A question");
+
+const requestTitle = (request) => `${subjectOf(request)}${requestKind(request) === "doubt" ? ": did it happen?" : ""}`;
 
 /** What a graph's own `interrupt(value)` says: its words, or the value itself. */
 function questionWords(request) {

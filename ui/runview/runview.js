@@ -6,23 +6,22 @@ const WIDE = matchMedia("(min-width: 1200px)");
 const NARROW = matchMedia("(max-width: 699px)");
 const PANEL_CHOICE = "sextant.panel";
 const AT_FOOT_PX = 60;
-const ANNOUNCE_EVERY_MS = 5000;
 const UNSEEN_MS = 30_000;
-const SYNC_MS = 4000;
 const mounted = new WeakMap();
 
 class Conversation {
   constructor(root, host) {
-    Object.assign(this, { root, host, turns: new Map(), thread: undefined, follow: true, saidAt: -ANNOUNCE_EVERY_MS });
+    Object.assign(this, { root, host, turns: new Map(), thread: undefined, follow: true });
     this.home = new Home((ask) => this.trigger("ask", ask));
     this.list = el("div", { class: "turns" });
     this.problem = el("p", { class: "problem", role: "alert", hidden: true });
-    this.spoken = el("p", { class: "sr-only", "aria-live": "polite" });
+    this.voice = new Voice();
+    this.pulse = new Pulse(() => (this.thread ? this.sync() : this.commands && this.commands.alive()));
     this.jump = button("", { icon: "down", label: "Go to the newest text", kind: "jump", onClick: () => this.toFoot(true) });
     this.opener = button("Run", { icon: "panel", kind: "opener small", onClick: () => this.setPanel(true, true) });
     setAttr(this.opener, "title", "Show the run panel (Alt+G)");
     this.scrim = el("div", { class: "scrim", hidden: true, on: { click: () => this.setPanel(false, true) } });
-    root.append(this.home.root, this.list, this.problem, this.jump, this.spoken, this.opener, this.scrim);
+    root.append(this.home.root, this.list, this.problem, this.jump, this.voice.root, this.pulse.root, this.opener, this.scrim);
     show(this.jump, false);
     show(this.opener, false);
     this.listen();
@@ -39,7 +38,6 @@ class Conversation {
     this.grown = new ResizeObserver(() => this.thread && (this.follow ? this.toFoot(false) : this.onScroll()));
     this.grown.observe(this.list);
     this.timer = setInterval(() => this.tick(), 250);
-    this.syncTimer = setInterval(() => this.thread && !document.hidden && this.sync(), SYNC_MS);
     // Streamlit has keys of its own, and sees no fields inside this component
     this.root.addEventListener("keydown", (event) => !event.altKey && isField(event.composedPath()[0]) && event.stopPropagation());
     this.nearby = new IntersectionObserver((entries) => this.onNearby(entries), { rootMargin: "1200px" });
@@ -59,8 +57,7 @@ class Conversation {
       this.sent = data.run.run_id; // once: it may belong to a branch that is not read any more
       if (!this.turns.has(this.sent)) this.addLive(data.run);
     }
-    this.lookFor = data.look || this.lookFor;
-    this.lookAt();
+    this.steering.lookAt(data.look);
     show(this.home.root, !data.thread);
     this.home.update(data.info);
   }
@@ -82,7 +79,7 @@ class Conversation {
     this.follow = true;
     this.fannedOut = false;
     this.applyPanel();
-    if (thread) this.sync();
+    if (thread) this.pulse.beat();
   }
 
   closeThread() {
@@ -107,6 +104,7 @@ class Conversation {
       const runs = await this.commands.runs(thread);
       if (thread === this.thread && mine === this.syncs) this.placeTurns(runs);
     } catch (error) {
+      if (error.away) throw error;
       if (thread === this.thread && mine === this.syncs && !this.turns.size) this.unreachable(error);
     }
   }
@@ -189,7 +187,7 @@ class Conversation {
     this.showTurn(this.front());
     this.watchNext();
     this.toFoot(true);
-    this.sync();
+    this.pulse.beat();
   }
 
   /** The run that matters most: the one that is going, else the last. */
@@ -211,14 +209,14 @@ class Conversation {
     this.feed = new Feed(this.api, next.runId, {
       onView: (view, dirty) => this.onView(next, view, dirty),
       onEnd: () => this.onEnd(next),
-      onTrouble: (text) => next.trouble(text),
+      onTrouble: (text) => next.trouble(text, !!text),
     });
   }
 
   onView(turn, view, dirty) {
     if (!dirty || dirty.has("now")) turn.received = { at: performance.now(), now: view.now };
     this.draw(turn, view, dirty);
-    if (!dirty || dirty.has("status_line")) this.announce(view);
+    if (!dirty || dirty.has("status_line")) this.voice.say(turn.said(view));
     const wasWaiting = turn.waits;
     turn.waits = view.status === "waiting";
     if (wasWaiting !== undefined && wasWaiting !== turn.waits) this.trigger("moved", turn.runId); // "Needs you" is beside the page
@@ -230,9 +228,9 @@ class Conversation {
     this.feed = null;
     await this.loadView(turn);
     if (thread !== this.thread) return;
-    if (turn.view) this.announce(turn.view);
+    if (turn.view) this.voice.say(turn.said(turn.view));
     this.watchNext();
-    this.sync();
+    this.pulse.beat();
     this.trigger("moved", turn.runId);
   }
 
@@ -252,15 +250,6 @@ class Conversation {
     }
   }
 
-  /** Bring a request that was chosen elsewhere into sight, as soon as it is drawn. */
-  lookAt() {
-    const card = this.lookFor && this.list.querySelector(`[data-request="${CSS.escape(this.lookFor)}"]`);
-    if (!card) return;
-    this.lookFor = null;
-    this.follow = false;
-    card.card.bringUp();
-  }
-
   follows(turn) {
     return turn === this.watched && !!this.feed;
   }
@@ -269,7 +258,7 @@ class Conversation {
     turn.view = view;
     if (turn === this.watched) document.documentElement.dataset.sxRun = view.status; // marks the chat's row, no rerun
     turn.draw(view, dirty, this.now(turn));
-    if (this.lookFor) this.lookAt();
+    this.steering.lookAt();
     if (turn !== this.shown) return;
     this.panel.update(view, this.now(turn), turn);
     this.applyPanel();
@@ -291,7 +280,7 @@ class Conversation {
 
   tick() {
     for (const turn of this.turns.values()) {
-      if (!turn.view || !isLive(turn.view)) continue;
+      if (!turn.view || !isLive(turn.view) || turn.silent) continue;
       const now = this.now(turn);
       turn.tick(now);
       if (turn === this.shown) this.panel.tick(now);
@@ -301,7 +290,7 @@ class Conversation {
   onSeen() {
     clearTimeout(this.unseen);
     if (!document.hidden && this.feed) this.feed.resume();
-    if (!document.hidden && this.thread) this.sync();
+    if (!document.hidden) this.pulse.beat();
     if (document.hidden) this.unseen = setTimeout(() => this.feed && this.feed.pause(), UNSEEN_MS);
   }
 
@@ -381,30 +370,17 @@ class Conversation {
     act();
   }
 
-  /** For those who listen: at most one sentence in five seconds, and then the newest. */
-  announce(view) {
-    this.toSay = `${view.status_line.lead} ${view.status_line.rest}`;
-    const waitMs = this.saidAt + ANNOUNCE_EVERY_MS - performance.now();
-    clearTimeout(this.saying);
-    this.saying = setTimeout(() => {
-      this.saidAt = performance.now();
-      setText(this.spoken, this.toSay);
-    }, Math.max(0, waitMs));
-  }
-
   dispose() {
     this.closeThread();
     this.abort.abort();
     this.grown.disconnect();
     clearInterval(this.timer);
-    clearInterval(this.syncTimer);
-    clearTimeout(this.saying);
+    this.pulse.stop();
+    this.voice.hush();
     clearTimeout(this.unseen);
     delete document.documentElement.dataset.sxPanel;
   }
 }
-
-const isField = (node) => node instanceof Element && node.matches("input, textarea, select");
 
 export default function runview({ data, parentElement, setTriggerValue }) {
   let conversation = mounted.get(parentElement);

@@ -24,10 +24,20 @@ class Steering {
     else turn.drawQueued();
   }
 
+  /** Bring a request that was chosen elsewhere into sight, now or as soon as it is drawn. */
+  lookAt(requestId) {
+    this.wanted = requestId || this.wanted;
+    const node = this.wanted && this.of.list.querySelector(`[data-request="${CSS.escape(this.wanted)}"]`);
+    if (!node) return;
+    this.wanted = null;
+    this.of.follow = false;
+    node.card.bringUp();
+  }
+
   async stop(turn) {
     if (!turn || turn.stopping || !turn.pending) return;
     await this.ask(turn, "stopping", () => this.commands.stop(turn.runId), "It could not be stopped.");
-    if (!this.of.follows(turn)) await this.of.sync();
+    if (!this.of.follows(turn)) await this.of.pulse.beat();
   }
 
   async answerNow(turn) {
@@ -49,18 +59,19 @@ class Steering {
       await this.commands.recover(turn.runId, remedy);
     } catch (error) {
       turn.trouble(`It could not be ${remedy.command === "retry" ? "tried again" : "resumed"}. ${error.message}`);
-      return;
+      return false;
     }
     turn.pending = true;
     turn.expanded = null;
     this.of.showTurn(turn);
     this.of.watchNext();
     this.of.trigger("moved", turn.runId);
+    return true;
   }
 
   async edit(turn, text) {
     const run = await this.commands.branch(this.of.thread, turn.row, text);
-    await this.of.sync();
+    await this.of.pulse.beat();
     this.of.toFoot(true);
     this.of.trigger("moved", run.run_id);
   }
@@ -76,7 +87,7 @@ class Steering {
       return;
     }
     of.follow = false;
-    await of.sync();
+    await of.pulse.beat();
     const turn = of.turns.get(runId);
     if (!turn) return;
     of.scroller.scrollTop += turn.root.getBoundingClientRect().top - places[[...of.turns.keys()].indexOf(runId)];

@@ -116,19 +116,20 @@ class Turn {
   /** The sentence of the run; what this page has asked for is said until the run says it itself. */
   said(view) {
     if (!isLive(view)) {
-      const broke = view.status === "failed" && view.error;
-      return broke ? { lead: budgetReached(view) ? "Ended early." : view.status_line.lead, rest: "What was found so far is kept." } : view.status_line;
+      if (view.status !== "failed" || !view.error) return view.status_line;
+      return { lead: budgetReached(view) ? "Ended early." : view.status_line.lead, rest: "What was found so far is kept." };
     }
     if (this.stopping) return { lead: "Stopping.", rest: "What is running now is being called off." };
-    if (this.hurried && view.status === "running") return { lead: "Answering with what we have.", rest: "What has not returned is named in the answer." };
+    if (this.hurried && view.status === "running") {
+      return { lead: "Answering with what we have.", rest: "What has not returned is named in the answer." };
+    }
     if (view.status === "queued" && this.behind) return { lead: "Queued.", rest: "It waits for the message before it." };
     return view.status_line;
   }
 
   /** A message behind another one: nothing streams to it yet, so it is drawn from its row. */
   drawQueued() {
-    const nothing = { status: "queued", status_line: { lead: "Queued.", rest: "" }, plan: [], findings: [], lanes: [], requests: [], missing: [], sources: [],
-      answer: { text: "", blocks: [], final: false, unsupported: 0 }, meters: {}, started_at: null, ended_s: null, error: null };
+    const nothing = { status: "queued", status_line: { lead: "Queued.", rest: "" }, started_at: null, plan: [], findings: [], answer: {} };
     if (!this.view || this.view.status === "queued") this.drawProgress(this.view || nothing, false);
   }
 
@@ -187,8 +188,12 @@ class Turn {
   drawAfter(view) {
     const notes = view.missing.map((gap) => ({ id: `m ${gap.title}`, state: "partial", lead: `${gap.title} is missing.`, rest: sentence(gap.reason) }));
     const reached = !isLive(view) && budgetReached(view);
-    if (reached) notes.unshift({ id: "budget", state: "partial", lead: `${reached.words}.`, rest: view.error ? "" : "The answer holds what was found until then." });
-    else if (view.error && view.status !== "cancelled") notes.unshift({ id: "error", state: "failed", lead: sentence(view.error.message), rest: sentence(view.error.fix) });
+    if (reached) {
+      const rest = view.error ? "" : "The answer holds what was found until then.";
+      notes.unshift({ id: "budget", state: "partial", lead: `${reached.words}.`, rest });
+    } else if (view.error && view.status !== "cancelled") {
+      notes.unshift({ id: "error", state: "failed", lead: sentence(view.error.message), rest: sentence(view.error.fix) });
+    }
     this.recover.update(view);
     keyed(this.after, isLive(view) ? [] : notes, (note) => note.id, (note) => {
       const parts = { lead: el("b"), rest: el("span") };
@@ -221,7 +226,9 @@ class Turn {
     if (!this.stages.root.hidden) this.stages.tick(now);
   }
 
-  trouble(text) {
+  /** Say what is wrong, or "" when all is well; `silent` says that nothing is heard of the run, so no clock goes on. */
+  trouble(text, silent = false) {
+    this.silent = silent;
     setText(this.status.trouble, text);
     show(this.status.trouble, !!text);
   }
