@@ -27,12 +27,13 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet
 @pytest_asyncio.fixture(loop_scope="session")
 async def field(fleet: Fleet, database_url: str, tmp_path: Path) -> AsyncIterator[Field]:
     """A database with a model and a world."""
+    model = Speaker()
     async with (
         await open_pool(database_url) as pool,
-        Speaker().serving() as model_url,
+        model.serving() as model_url,
         Journal(pool, database_url).listening() as journal,
     ):
         await migrate(pool)
-        made = Field(fleet, pool, database_url, journal, model_url, World(tmp_path / "world.jsonl"))
+        made = Field(fleet, pool, database_url, journal, model, model_url, World(tmp_path / "world.jsonl"))
         await made.queue.open(pool)
         yield made

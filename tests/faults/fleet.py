@@ -6,14 +6,15 @@ import os
 import signal
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from patterns import Pattern, World, activities
+from spoken import Speaker
 
 from app.borders import Rejected
 from app.journal import Journal
@@ -28,6 +29,16 @@ QUICK = Timing(lease_s=2.0, stalled_s=2.0, heartbeat_s=0.4, sweep_s=0.3, blocked
 """The product's timing, four times as fast: a trial waits for a lease."""
 PATIENCE_S = 60.0
 
+T = TypeVar("T")
+
+
+async def until(look: Callable[[], Awaitable[T]], right: Callable[[T], bool]) -> T:
+    """Look again and again until it is right."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not right(seen := await look()):  # noqa: ASYNC110 - what it waits for is in other processes
+            await asyncio.sleep(0.02)
+    return seen
+
 
 class Process:
     """One worker process."""
@@ -35,6 +46,8 @@ class Process:
     def __init__(self, pid: int, report: Path) -> None:
         self.pid, self._report = pid, report
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.halted = asyncio.Event()
+        """Set when SIGSTOP has stopped it."""
 
     def signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
@@ -57,6 +70,11 @@ class Process:
         self.signal(signal.SIGTERM)
         assert await self.end() == 0, self.log()
         return Counter(json.loads(self._report.read_text()))
+
+    def diary(self) -> Counter[str]:
+        """What its claims of before it was stopped tried to write, and whether it was taken."""
+        file = self._report.with_suffix(".diary")
+        return Counter(file.read_text().splitlines() if file.exists() else ())
 
     def log(self) -> str:
         """The end of what it said."""
@@ -96,6 +114,8 @@ class Fleet:
             said = json.loads(line)
             if "started" in said:
                 self._started.put_nowait(said["started"])
+            elif "halted" in said:
+                self._processes[said["halted"]].halted.set()
             else:
                 process = self._processes.pop(said["ended"])
                 process.ended.set_result(said["code"])
@@ -148,9 +168,11 @@ class Verdict:
 class Field:
     """One database, the runs in it, and the person who answers for them."""
 
-    def __init__(self, fleet: Fleet, pool: Pool, conninfo: str, journal: Journal, model_url: str, world: World) -> None:
+    def __init__(
+        self, fleet: Fleet, pool: Pool, conninfo: str, journal: Journal, model: Speaker, model_url: str, world: World
+    ) -> None:
         self.fleet, self.pool, self.conninfo, self.journal = fleet, pool, conninfo, journal
-        self.model_url, self.world = model_url, world
+        self.model, self.model_url, self.world = model, model_url, world
         self.graphs = activities()
         context: Any = None  # this process admits runs and never works on them
         self.queue = Worker(pool, journal, self.graphs, context, model_name="", timing=QUICK).queue
@@ -175,6 +197,10 @@ class Field:
             thread = await self.runs.create_thread(pattern.graph)
             made.append((await self.runs.start(thread["thread_id"], pattern.graph, "go"))["run_id"])
         return made
+
+    async def poster(self, thread_id: str, questions: Sequence[str]) -> Process:
+        """A process that posts all of these at once, and ends."""
+        return await self.fleet.start(conninfo=self.conninfo, timing=asdict(QUICK), thread=thread_id, posts=questions)
 
     async def rows(self, run_ids: Sequence[str]) -> list[Row]:
         return [await self.runs.run(run_id) for run_id in run_ids]

@@ -110,6 +110,16 @@ APPROVAL = Pattern(
     },
     "Both are paid.", effects("pay p0", "pay q0", "send q1"), asks=True,
 )  # fmt: skip
+
+
+class Echo(Pattern):
+    """Says what it was told."""
+
+    def turn(self, messages: Sequence[Mapping[str, Any]]) -> Turn:
+        return str(messages[-1]["content"])
+
+
+ECHO = Echo("echo", "chat", {}, "", frozenset())
 PATTERNS = {pattern.name: pattern for pattern in (CHAT, TEAM, ONCE, NESTED, APPROVAL)}
 
 

@@ -40,37 +40,36 @@ class Fault:
     point: str = ""
     nth: int = 1
     action: str = "kill"
-    counts: Counter[str] = field(default_factory=Counter)
     diary: Path | None = None
-    """Where a process that was stopped and goes on writes down which of its writes were taken."""
-    struck: bool = False
+    """Where a process that was stopped and goes on writes down which of its old claims' writes were taken."""
+    counts: Counter[str] = field(default_factory=Counter)
+    claims: set[tuple[str, int]] = field(default_factory=set)
+    stale: set[tuple[str, int]] = field(default_factory=set)
+    """The claims, as run and epoch, that it had when the fault struck."""
 
     def at(self, point: str) -> None:
         """This point is reached; the process may not live to see the end of this call."""
         self.counts[point] += 1
         if point == self.point and self.counts[point] == self.nth:
-            self.struck = True
+            self.stale |= self.claims
             os.kill(os.getpid(), ACTIONS[self.action])
 
     @asynccontextmanager
-    async def writing(self, what: str) -> AsyncIterator[None]:
-        """A write with a point on either side."""
+    async def writing(self, what: str, run_id: str, epoch: int) -> AsyncIterator[None]:
+        """A write for a claim, with a point on either side."""
         self.at(f"{what}.before")
-        came_late = self.struck
+        late = (run_id, epoch) in self.stale  # else it may have been taken before the process stopped
+        outcome = "taken"
         try:
             yield
         except StaleWriter:
-            if came_late:
-                self._note(what, "refused")
+            outcome = "refused"
             raise
-        if came_late:
-            self._note(what, "taken")
+        finally:
+            if late and self.diary:
+                with self.diary.open("a") as diary:
+                    diary.write(f"{what} {outcome}\n")
         self.at(f"{what}.after")
-
-    def _note(self, what: str, outcome: str) -> None:
-        if self.diary:
-            with self.diary.open("a") as diary:
-                diary.write(f"{what} {outcome}\n")
 
 
 class FaultySaver(FencedSaver):
@@ -81,11 +80,11 @@ class FaultySaver(FencedSaver):
         self.fault = fault
 
     async def aput(self, *args: Any, **more: Any) -> Any:
-        async with self.fault.writing("checkpoint"):
+        async with self.fault.writing("checkpoint", self.run_id, self.epoch):
             return await super().aput(*args, **more)
 
     async def aput_writes(self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, path: str = "") -> None:
-        async with self.fault.writing("writes"):
+        async with self.fault.writing("writes", self.run_id, self.epoch):
             await super().aput_writes(config, writes, task_id, path)
 
 
@@ -94,14 +93,14 @@ class FaultyLedger(RunLedger):
 
     def __init__(self, pool: Pool, run_id: str, epoch: int, forked_from: str | None, fault: Fault) -> None:
         super().__init__(pool, run_id, epoch, forked_from)
-        self.fault = fault
+        self.fault, self.claim = fault, (run_id, epoch)
 
     async def begin(self, key: EffectKey, tool: str, args: Mapping[str, Any], effect: str) -> Entry:
-        async with self.fault.writing("intent"):
+        async with self.fault.writing("intent", *self.claim):
             return await super().begin(key, tool, args, effect)
 
     async def end(self, key: EffectKey, result: Mapping[str, Any]) -> None:
-        async with self.fault.writing("record"):
+        async with self.fault.writing("record", *self.claim):
             await super().end(key, result)
 
 
@@ -111,9 +110,10 @@ class FaultyRecorder(Recorder):
     def __init__(self, pool: Pool, run_id: str, epoch: int, last_seq: int, fault: Fault) -> None:
         watched: Any = WatchedPool(pool, fault)
         super().__init__(watched, run_id, epoch, last_seq)
-        self.fault = fault
+        self.fault, self.claim = fault, (run_id, epoch)
 
     async def __aenter__(self) -> Self:
+        self.fault.claims.add(self.claim)
         self.fault.at("claim.after")
         return await super().__aenter__()
 
@@ -122,7 +122,7 @@ class FaultyRecorder(Recorder):
             await also(connection, run_id)
             self.fault.at("result.before_commit")
 
-        async with self.fault.writing("result"):
+        async with self.fault.writing("result", *self.claim):
             await super().finish(event, status, output, error, also_and_stop)
         self.fault.at("result.after_commit")
 

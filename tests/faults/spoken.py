@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from patterns import PATTERNS, Turn
+from patterns import ECHO, PATTERNS, Turn
 
 Speak = Callable[[str, list[dict[str, Any]]], Turn]
 
 
 def by_pattern(model: str, messages: list[dict[str, Any]]) -> Turn:
     """What the pattern of this name says."""
-    return PATTERNS[model].turn(messages)
+    return {**PATTERNS, ECHO.name: ECHO}[model].turn(messages)
 
 
 class Speaker:

@@ -36,6 +36,7 @@ from app.journal import Journal
 from app.models import Deadlines, Endpoint, Models
 from app.postgres import open_pool
 from app.queue import Timing
+from app.runs import Runs
 from app.work import Worker
 
 
@@ -68,6 +69,18 @@ async def work(job: Mapping[str, Any], fault: Fault, up: Callable[[], None]) -> 
             await stop.wait()
 
 
+async def post(job: Mapping[str, Any]) -> None:
+    """Start a run for each question, all at once, as an API process does."""
+    async with await open_pool(job["conninfo"], max_size=8) as pool:
+        context: Any = None
+        graphs = activities()
+        journal = Journal(pool, job["conninfo"])
+        queue = Worker(pool, journal, graphs, context, model_name="").queue
+        await queue.open(pool)
+        runs = Runs(pool, journal, queue, graphs, max_question_chars=1000)
+        await asyncio.gather(*(runs.start(job["thread"], "chat", question) for question in job["posts"]))
+
+
 def fork(job: Mapping[str, Any]) -> int:
     """A process that works; its id."""
     pid = os.fork()
@@ -83,7 +96,7 @@ def fork(job: Mapping[str, Any]) -> int:
     code = 1
     try:
         fault = Fault(**job.get("fault") or {}, diary=report.with_suffix(".diary"))
-        asyncio.run(work(job, fault, report.with_suffix(".up").touch))
+        asyncio.run(post(job) if "posts" in job else work(job, fault, report.with_suffix(".up").touch))
         report.write_text(json.dumps(fault.counts))
         code = 0
     except BaseException:
@@ -118,11 +131,14 @@ def main() -> None:
 
 
 def reap(children: set[int]) -> None:
-    """Say how each that has ended did."""
+    """Say how each that has ended did, and who stopped where it was."""
     while children:
-        pid, status = os.waitpid(-1, os.WNOHANG)
+        pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
         if not pid:
             return
+        if os.WIFSTOPPED(status):
+            say({"halted": pid})
+            continue
         children.discard(pid)
         say({"ended": pid, "code": os.waitstatus_to_exitcode(status)})
 
