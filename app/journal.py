@@ -35,10 +35,10 @@ _INSERT = (
     "insert into run_events (run_id, seq, at, type, span_id, parent_id, attempt, data) "
     "values (%s, %s, to_timestamp(%s), %s, %s, %s, %s, %s)"
 )
+# the run's row alone: admission locks the thread and then the run, so an end that touched both would wait in a ring
 _FINISH = (
-    "with done as (update runs set status = %s, output = %s, error = %s, "
-    "finished_at = case when %s = 'waiting' then null else now() end where run_id = %s "
-    "returning thread_id) update threads set updated_at = now() from done where threads.thread_id = done.thread_id"
+    "update runs set status = %s, output = %s, error = %s, "
+    "finished_at = case when %s = 'waiting' then null else now() end where run_id = %s"
 )
 _SELECT = (
     "select seq, extract(epoch from run_events.at)::float8 as at, type, span_id, parent_id, attempt, data "

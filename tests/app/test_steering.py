@@ -435,3 +435,21 @@ async def test_a_run_that_cannot_even_be_begun_ends_and_frees_the_next(pool: Poo
         run = await it.until("damaged", "failed")
         assert run["error"]["kind"] == "internal"
         assert (await it.until(second["run_id"], "succeeded"))["output"]["answer"] == "Fine."
+
+
+async def test_ends_and_beginnings_at_the_same_moment_never_wait_in_a_ring(pool: Pool, database_url: str) -> None:
+    async def quick(_: Asked) -> Any:
+        return says("Done.")
+
+    async with house(pool, database_url, {"": [quick] * 120}) as it:
+        threads = [(await it.runs.create_thread("chat"))["thread_id"] for _ in range(4)]
+        # each post finds a run of its conversation that is about to end, and stops it or lines up behind it
+        posts = [
+            it.runs.start(thread, "chat", f"message {n}", multitask=("enqueue", "interrupt")[n % 2])
+            for n in range(30)
+            for thread in threads
+        ]
+        started = await asyncio.gather(*posts)
+        for thread in threads:
+            await it.until((await it.runs.branch(thread))[-1]["run_id"], "succeeded", "cancelled")
+        assert len({run["run_id"] for run in started}) == 120
