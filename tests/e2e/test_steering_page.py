@@ -111,6 +111,18 @@ async def test_answer_now_names_what_is_missing_and_retry_fetches_it(browser: Br
     assert api.get(f"runs/{run_id}")["output"]["missing"] == []
 
 
+async def test_a_budget_that_is_reached_can_be_raised(browser: Browser, sextant: Any, api: Api) -> None:
+    thread_id, run_id = api.start("research", COMPARE, budget={"steps": 6})
+    page = await opened(browser, sextant.url, thread_id)
+    await expect(page.locator(".after")).to_contain_text("Budget reached: 6 of 6 model calls.", timeout=RUN_MS)
+    await expect(page.locator(".panel .rule.high")).to_be_visible()
+
+    await page.click("text=Raise to 12 model calls and go on")
+    await expect(page.locator(FINAL)).to_be_visible(timeout=RUN_MS)
+    assert api.get(f"runs/{run_id}")["status"] == "succeeded"
+    await expect(page.locator(".panel .meters")).to_contain_text("of 12")
+
+
 # ---- approvals
 
 
@@ -224,6 +236,7 @@ async def test_a_run_whose_server_was_killed_ends_in_the_same_page(browser: Brow
 
     mortal.kill()
     await expect(page.locator(".turn .trouble").first).to_contain_text("The connection is gone.", timeout=RUN_MS)
+    await expect(page.locator(".away")).to_contain_text("The server does not answer.")
     await asyncio.to_thread(mortal.rise)
 
     await expect(page.locator(FINAL)).to_be_visible(timeout=RUN_MS)
@@ -231,3 +244,4 @@ async def test_a_run_whose_server_was_killed_ends_in_the_same_page(browser: Brow
     assert stored["status"] == "succeeded"
     assert await raw_text(page) == stored["output"]["answer"]
     await expect(page.locator(".turn .trouble").first).to_be_hidden()
+    await expect(page.locator(".away")).to_be_hidden()

@@ -1,7 +1,7 @@
 // A question can be asked again in other words: the new run branches off beside the old one, and both are kept.
 
 class QuestionPart {
-  /** `deps`: {onEdit(text) -> promise, onChoose(runId), effects() -> promise of rows} */
+  /** `deps`: {onOpen(), onEdit(text) -> promise, onChoose(runId), effects() -> promise of rows} */
   constructor(question, deps) {
     Object.assign(this, { question, deps, siblings: [] });
     this.bubble = questionBubble(question);
@@ -47,7 +47,8 @@ class QuestionPart {
     this.input.addEventListener("keydown", (event) => this.onKey(event));
     this.bubble.replaceWith(this.editor);
     show(this.pencil, false);
-    this.input.focus();
+    this.deps.onOpen();
+    this.input.focus({ preventScroll: true });
     this.input.setSelectionRange(this.question.length, this.question.length);
     this.tellEffects();
   }

@@ -14,7 +14,7 @@ class Ledger {
   update(view) {
     const requests = (view.requests || []).filter((request) => request.tool);
     this.view = view;
-    const key = [view.run_id, view.status, view.meters.tools, requests.map((request) => !!request.answer)].join(" ");
+    const key = [view.run_id, view.status, view.meters.tools, requests.map((request) => !isUnanswered(request))].join(" ");
     if (key !== this.key && requests.length) this.refresh(key, view.run_id);
     this.key = key;
     this.draw(requests);
@@ -54,8 +54,8 @@ class Ledger {
 function requestRow(request, order) {
   const answer = request.answer || {};
   const row = { id: request.call_id || request.id, what: effectWords({ ...request, known: true }, order) };
-  if (request.kind === "doubt" && !request.answer) return { ...row, state: "lost", words: "not known", when: "say what happened" };
-  if (!request.answer) return { ...row, state: "waiting", words: "not started", when: "after your word" };
+  if (request.kind === "doubt" && isUnanswered(request)) return { ...row, state: "lost", words: "not known", when: "say what happened" };
+  if (isUnanswered(request)) return { ...row, state: "waiting", words: "not started", when: "after your word" };
   if (["reject", "skip"].includes(answer.decision)) return { ...row, state: "cancelled", words: "not done", when: "never" };
   return { ...row, state: "ready", words: "about to start", when: "" };
 }

@@ -13,8 +13,8 @@ class Requests {
   update(view) {
     const requests = view.requests || [];
     show(this.root, requests.length > 0);
-    const open = requests.filter((request) => !request.answer);
-    const first = open.find((request) => !this.cardOf(request)?.sent) || open[0];
+    const open = requests.filter(isUnanswered);
+    const first = open.find((request) => (this.cardOf(request)?.sent ?? null) === null) || open[0];
     keyed(this.root, requests, (request) => request.id, (request) => this.make(request), (node, request) =>
       node.card.update(request, view, request === first || open.length === 1));
   }
@@ -106,8 +106,8 @@ class RequestCard {
 
   update(request, view, expanded) {
     this.request = request;
-    const over = !request.answer && !isLive(view);
-    const open = !request.answer && !over && !this.sent;
+    const over = isUnanswered(request) && !isLive(view);
+    const open = isUnanswered(request) && !over && this.sent === null;
     const hadFocus = this.root.contains(this.root.getRootNode().activeElement);
     this.seenOpen ||= open;
     const wide = open && (expanded || this.reviewed);
@@ -153,7 +153,6 @@ class RequestCard {
   bringUp() {
     this.reviewed = true;
     this.update(this.request, this.deps.view(), true);
-    this.root.scrollIntoView({ block: "center" });
     this.title.focus({ preventScroll: true });
   }
 
@@ -203,7 +202,7 @@ class RequestCard {
   onKey(event) {
     if (event.key !== "Enter") return;
     const chord = event.ctrlKey || event.metaKey;
-    if (this.main && chord && !this.sent) {
+    if (this.main && chord && this.sent === null) {
       event.preventDefault();
       this.main.click();
     } else if (!chord && event.composedPath()[0] === this.main) {
@@ -214,7 +213,7 @@ class RequestCard {
   // ---- sending
 
   async send(answer) {
-    if (this.sent || (typeof answer === "string" && !answer.trim())) return;
+    if (this.sent !== null || (typeof answer === "string" && !answer.trim())) return;
     this.sent = answer;
     this.complain("");
     this.update(this.request, this.deps.view(), true);
@@ -249,6 +248,8 @@ class RequestCard {
     for (const control of this.form.querySelectorAll("button, input, textarea, select")) control.disabled = off;
   }
 }
+
+const isUnanswered = (request) => request.answer === null || request.answer === undefined;
 
 const REJECT = { decision: "reject", ask: "Why not? The agent reads it", send: "Reject", danger: true };
 const HAPPENED = { decision: "happened", ask: "What happened? A number, a link, a name", send: "It happened" };
@@ -285,8 +286,8 @@ function argumentList(args) {
 /** {state, words} of a request that is over: what was said, by whom, or why nothing was. */
 function answerWords(card, request, over) {
   if (over) return { state: "cancelled", words: "was not answered. Resume the run to answer it." };
-  const answer = request.answer || card.sent;
-  const who = request.answer && card.seenOpen && !card.sent ? "by you, in another window" : "by you";
+  const answer = isUnanswered(request) ? card.sent : request.answer;
+  const who = card.seenOpen && card.sent === null ? "by you, in another window" : "by you";
   const decision = answer && typeof answer === "object" ? answer.decision : undefined;
   const reason = answer && answer.reason ? `: ${answer.reason}` : ".";
   const edits = decision === "edit" ? editCount(request.args || {}, answer.args || {}) : 0;

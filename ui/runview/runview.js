@@ -83,12 +83,8 @@ class Conversation {
   }
 
   closeThread() {
-    if (this.feed) this.feed.close();
-    this.feed = null;
-    this.watched = null;
-    this.shown = null;
-    this.listed = null;
-    delete document.documentElement.dataset.sxRun;
+    this.unwatch();
+    this.shown = this.listed = null;
     if (this.popover) this.popover.close(false);
     for (const turn of this.turns.values()) turn.root.remove();
     this.turns.clear();
@@ -169,6 +165,7 @@ class Conversation {
       onAnswerNow: (of) => this.steering.answerNow(of),
       onAnswer: (of, request, answer) => this.steering.answer(of, request, answer),
       onRecover: (of, remedy) => this.steering.recover(of, remedy),
+      onEditor: (of) => this.stayAt(of.asked.root),
       onEdit: (of, text) => this.steering.edit(of, text),
       onChoose: (runId) => this.steering.choose(runId),
       effects: (runId) => this.commands.effects(runId),
@@ -356,6 +353,11 @@ class Conversation {
     if (always) this.follow = true;
     this.scroller.scrollTop = this.scroller.scrollHeight;
     show(this.jump, false);
+  }
+
+  stayAt(node) {
+    this.follow = false;
+    node.scrollIntoView({ block: "center" });
   }
 
   onKey(event) {

@@ -30,8 +30,8 @@ class Steering {
     const node = this.wanted && this.of.list.querySelector(`[data-request="${CSS.escape(this.wanted)}"]`);
     if (!node) return;
     this.wanted = null;
-    this.of.follow = false;
     node.card.bringUp();
+    this.of.stayAt(node);
   }
 
   async stop(turn) {
