@@ -42,6 +42,8 @@ Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 CONNECT_TIMEOUT_S = 10
 POOL_TIMEOUT_S = 30.0
 """How long a caller waits for a free connection."""
+TRANSACTION_TIMEOUT_S = 10
+"""Ours take milliseconds."""
 WATCH_PERIOD_S = 1.0
 WATCH_PERIOD_MAX_S = 60.0
 MIGRATION_TIMEOUT_S = 120.0
@@ -117,7 +119,7 @@ async def open_pool(conninfo: str, *, min_size: int = 2, max_size: int = 20) -> 
         connection_class=AsyncConnection[DictRow],
         # autocommit isn't among them: the queue's listener passes its own beside these, and would fail on two
         kwargs={"prepare_threshold": 0, "row_factory": dict_row},
-        configure=_autocommit,
+        configure=_configured,
         check=AsyncConnectionPool.check_connection,
         min_size=min_size,
         max_size=max_size,
@@ -141,8 +143,20 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().endswith("pipeline aborted")
 
 
-async def _autocommit(connection: AsyncConnection[DictRow]) -> None:
+async def _configured(connection: AsyncConnection[DictRow]) -> None:
+    """Autocommit, and no transaction that outlives its process's attention.
+
+    A worker that is paused in the middle of one holds its run's row, and whoever wants to take the run over would wait
+    for as long as the pause lasts. Before Postgres 17 this covers only what idles between two statements.
+    """
     await connection.set_autocommit(True)
+    await _bound_transactions(connection, TRANSACTION_TIMEOUT_S)
+
+
+async def _bound_transactions(connection: AsyncConnection[DictRow], seconds: int) -> None:
+    for name, since in (("idle_in_transaction_session_timeout", 0), ("transaction_timeout", 170_000)):
+        if connection.info.server_version >= since:
+            await connection.execute("select set_config(%s, %s, false)", (name, f"{seconds}s"))
 
 
 # migrations
@@ -163,6 +177,7 @@ async def migrate(pool: Pool) -> None:
     async with pool.connection() as connection:
         await _lock(connection)
         try:
+            await _bound_transactions(connection, 0)  # an index over years of events takes its time
             applied = await _applied(connection)
             await _apply_queue(connection, applied)
             await _apply_ours(connection, applied)
@@ -171,6 +186,7 @@ async def migrate(pool: Pool) -> None:
         finally:
             with suppress(psycopg.OperationalError):  # connection lost, and the lock with it
                 await connection.execute("select pg_advisory_unlock(%s)", (MIGRATION_LOCK,))
+                await _bound_transactions(connection, TRANSACTION_TIMEOUT_S)
 
 
 async def _lock(connection: AsyncConnection[DictRow]) -> None:
