@@ -112,14 +112,21 @@ async def _keep_running(server: EmbeddedServer) -> None:
             period_s = min(period_s * 2, WATCH_PERIOD_MAX_S)
 
 
-async def open_pool(conninfo: str, *, min_size: int = 2, max_size: int = 20) -> Pool:
+async def open_pool(
+    conninfo: str, *, min_size: int = 2, max_size: int = 20, transaction_timeout_s: int = TRANSACTION_TIMEOUT_S
+) -> Pool:
     """Open a pool whose connections outlive a restart of the server. The caller closes it."""
+
+    async def configure(connection: AsyncConnection[DictRow]) -> None:
+        await connection.set_autocommit(True)
+        await _bound_transactions(connection, transaction_timeout_s)
+
     pool = AsyncConnectionPool(
         conninfo,
         connection_class=AsyncConnection[DictRow],
         # autocommit isn't among them: the queue's listener passes its own beside these, and would fail on two
         kwargs={"prepare_threshold": 0, "row_factory": dict_row},
-        configure=_configured,
+        configure=configure,
         check=AsyncConnectionPool.check_connection,
         min_size=min_size,
         max_size=max_size,
@@ -143,17 +150,12 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().endswith("pipeline aborted")
 
 
-async def _configured(connection: AsyncConnection[DictRow]) -> None:
-    """Autocommit, and no transaction that outlives its process's attention.
+async def _bound_transactions(connection: AsyncConnection[DictRow], seconds: int) -> None:
+    """Let no transaction outlive its process's attention; 0 is no bound.
 
     A worker that is paused in the middle of one holds its run's row, and whoever wants to take the run over would wait
     for as long as the pause lasts. Before Postgres 17 this covers only what idles between two statements.
     """
-    await connection.set_autocommit(True)
-    await _bound_transactions(connection, TRANSACTION_TIMEOUT_S)
-
-
-async def _bound_transactions(connection: AsyncConnection[DictRow], seconds: int) -> None:
     for name, since in (("idle_in_transaction_session_timeout", 0), ("transaction_timeout", 170_000)):
         if connection.info.server_version >= since:
             await connection.execute("select set_config(%s, %s, false)", (name, f"{seconds}s"))
