@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # bytecode is made on first import instead of for every file that is never imported: 150 MB less, and faster
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
-.PHONY: up test lint bench clean help
+.PHONY: up test soak lint bench clean help
 
 help:  ## what there is to do
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,7 +30,10 @@ up: $(VENV)/.app  ## install, start everything, print the address of the chat
 	@$(BIN)/sextant up
 
 test: $(VENV)/.dev  ## install and pass the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --ignore=tests/faults
+
+soak: $(VENV)/.dev  ## kill workers at named points and at random, for minutes
+	@$(BIN)/python -m pytest tests/faults
 
 lint: $(VENV)/.dev  ## style and types
 	@$(BIN)/ruff check .
