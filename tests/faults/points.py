@@ -59,9 +59,10 @@ class Fault:
         """A write for a claim, with a point on either side."""
         self.at(f"{what}.before")
         late = (run_id, epoch) in self.stale  # else it may have been taken before the process stopped
-        outcome = "taken"
+        outcome = "failed"
         try:
             yield
+            outcome = "taken"
         except StaleWriter:
             outcome = "refused"
             raise

@@ -52,7 +52,7 @@ async def test_a_worker_that_wakes_after_its_lease_changes_nothing(field: Field,
     run_ids = await field.admit(CHAT, len(stale))
     for worker in stale:  # each has claimed one run, and stops in the middle of it
         await asyncio.wait_for(worker.halted.wait(), 30)
-    field.model.latency_s = 1.5  # who takes over is still at work when they wake
+    field.model.latency_s = 2.5  # who takes over is still at work when they wake
     owner = await field.worker(CHAT, concurrency=len(stale))
     await until(lambda: field.rows(run_ids), lambda rows: {row["epoch"] for row in rows} == {2})
     taken = await owners(field, run_ids)

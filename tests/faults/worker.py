@@ -52,7 +52,7 @@ async def work(job: Mapping[str, Any], fault: Fault, up: Callable[[], None]) -> 
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(await open_pool(job["conninfo"], max_size=job.get("pool", 8)))
+        pool = await stack.enter_async_context(await open_pool(job["conninfo"], max_size=8, transaction_timeout_s=3))
         journal = await stack.enter_async_context(Journal(pool, job["conninfo"]).listening())
         models = Models({"large": Endpoint(job["model_url"], job["model"])}, Deadlines())
         stack.push_async_callback(models.aclose)
