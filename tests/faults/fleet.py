@@ -18,7 +18,7 @@ from spoken import Speaker
 
 from app.borders import Rejected
 from app.journal import Journal
-from app.postgres import Pool
+from app.postgres import Pool, migrate, open_pool
 from app.projection import RunView
 from app.queue import Timing
 from app.runs import TERMINAL, Row, Runs
@@ -282,3 +282,18 @@ class Field:
         if open_lanes := [lane.id for lane in view.lanes.values() if lane.start is not None and lane.end is None]:
             found.append(f"{row['run_id']} lanes never ended: {open_lanes}")
         return found
+
+
+@asynccontextmanager
+async def opened(fleet: Fleet, conninfo: str, folder: Path) -> AsyncIterator[Field]:
+    """An empty database with a model and a world."""
+    model = Speaker()
+    async with (
+        await open_pool(conninfo) as pool,
+        model.serving() as model_url,
+        Journal(pool, conninfo).listening() as journal,
+    ):
+        await migrate(pool)
+        field = Field(fleet, pool, conninfo, journal, model, model_url, World(folder / "world.jsonl"))
+        await field.queue.open(pool)
+        yield field

@@ -123,6 +123,13 @@ ECHO = Echo("echo", "chat", {}, "", frozenset())
 PATTERNS = {pattern.name: pattern for pattern in (CHAT, TEAM, ONCE, NESTED, APPROVAL)}
 
 
+class NoCorpus:
+    """No documents."""
+
+    async def search(self, query: str, k: int = 8) -> Sequence[Any]:
+        return []
+
+
 class World:
     """Outside of Sextant: a file with a line for each call that reached a service."""
 

@@ -12,6 +12,7 @@ from app.settings import require_strict_msgpack
 require_strict_msgpack()
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -20,14 +21,14 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from patterns import World, activities, team
+from patterns import NoCorpus, World, activities, team
 from points import Fault, writers
 
 from agents.agent import assemble
@@ -38,13 +39,6 @@ from app.postgres import open_pool
 from app.queue import Timing
 from app.runs import Runs
 from app.work import Worker
-
-
-class NoCorpus:
-    """No documents."""
-
-    async def search(self, query: str, k: int = 8) -> Sequence[Any]:
-        return []
 
 
 async def work(job: Mapping[str, Any], fault: Fault, up: Callable[[], None]) -> None:
@@ -114,6 +108,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     children: set[int] = set()
     orders = b""
+    gc.freeze()  # else each fork copies every page of what was imported as soon as it collects
     while True:
         ready, _, _ = select.select([0, woken], [], [])
         if woken in ready:
