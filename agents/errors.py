@@ -5,6 +5,7 @@ RunError
 ├── ModelUnavailable      refused, deadline, 429, 5xx, garbage, cut stream   -> retry later, then 503
 ├── ModelRefusedRequest   context too long, unknown model, wrong key         -> the same request fails again
 ├── ToolFailed            goes back to the model as a message                -> never a traceback
+├── Unreadable            no value of the declared shape in an answer        -> asked once more by whoever needs it
 ├── BudgetExceeded        tokens, steps, seconds or USD spent                -> stop, keep the checkpoint
 └── Refused               a guardrail said no                                -> 403 with the reason
 ```
@@ -116,6 +117,15 @@ class ToolFailed(RunError):
     ) -> None:
         super().__init__(thing, problem, next_move)
         self.retriable = retriable
+
+
+class Unreadable(RunError):
+    """A model's answer never had the shape that was asked for."""
+
+    @classmethod
+    def of(cls, agent: str, shape: str, problem: str) -> Self:
+        """`planner: no Plan in its answer (tasks: missing); try again, or take a model that follows schemas`."""
+        return cls(agent, f"no {shape} in its answer ({problem})", "try again, or take a model that follows schemas")
 
 
 class BudgetExceeded(RunError):

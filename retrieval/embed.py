@@ -144,7 +144,7 @@ class HttpEmbedder:
             raise self._unavailable(f"HTTP {error.response.status_code}: {error.response.text[:200]}") from error
         except httpx.HTTPError as error:
             raise self._unavailable(str(error) or type(error).__name__) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise self._unavailable(f"not an embeddings answer ({error})") from error
         return self._unit(vectors, len(texts))
 

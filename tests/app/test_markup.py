@@ -51,9 +51,7 @@ def test_a_table_keeps_its_alignment():
     assert body[2][0][2][1] == ["td", {"align": "right"}, ["2 ", ONE]]
 
 
-@pytest.mark.parametrize(
-    "raw", ["<script>alert(1)</script>", "<div onclick=x>y</div>", "<img src=x onerror=a(1)>"]
-)
+@pytest.mark.parametrize("raw", ["<script>alert(1)</script>", "<div onclick=x>y</div>", "<img src=x onerror=a(1)>"])
 def test_raw_html_is_text(raw):
     assert blocks(raw, {}) == [["p", {}, [raw]]]
 
@@ -99,9 +97,7 @@ def test_any_text_gives_known_tags_and_plain_data(text):
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize(
-    "text", [">" * 20_000, "[" * 20_000, "*a " * 7_000, "- " * 5_000, "`" * 20_000, "|a" * 9_000]
-)
+@pytest.mark.parametrize("text", [">" * 20_000, "[" * 20_000, "*a " * 7_000, "- " * 5_000, "`" * 20_000, "|a" * 9_000])
 def test_hostile_nesting_neither_raises_nor_hangs(text):
     assert tags_of(blocks(text, NUMBERS)) <= TAGS
 
