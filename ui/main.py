@@ -33,7 +33,7 @@ pages = {
 chosen = st.navigation(list(pages.values()), position="hidden")
 in_thread = chosen.url_path != "documents" and session.thread()
 look.apply(look.COLUMN_CHAT_PX if in_thread else look.COLUMN_HOME_PX)
-sidebar.draw(pages, info, threads)
+sidebar.draw(pages, info)
 if trouble:
     look.out_of_reach(trouble)
 else:

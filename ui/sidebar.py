@@ -14,20 +14,17 @@ UNFINISHED = ("queued", "running", "waiting", "lost")
 SHOWN = 40
 """Chats listed before "Show all"; a long list costs the browser more than it tells."""
 
-_REFRESH_S = 4
-_IDLE_REFRESH_S = 15
-"""While no chat is going; one that was started elsewhere may come to ask something."""
+REFRESH_S = 4
+"""Whatever is going on here: a run that was started elsewhere may come to ask something, and is seen within 5 s."""
 _SHOW_ALL = "all_threads"
 
 
-def draw(pages: dict[str, Any], info: Json | None, threads: list[Json]) -> None:
+def draw(pages: dict[str, Any], info: Json | None) -> None:
     """Everything in the sidebar. `pages` are the navigation's pages by name."""
     with st.sidebar:
         if st.button("New chat", icon=":material/add:", key="new_chat", shortcut="Alt+N", width="stretch"):
             _open(None, pages["chat"])
-        # the chat on the page tells of itself; the others have to be asked for
-        live = any(it["status"] in UNFINISHED and it["thread_id"] != session.thread() for it in threads)
-        st.fragment(_lists, run_every=_REFRESH_S if live else _IDLE_REFRESH_S)(pages["chat"])
+        st.fragment(_lists, run_every=REFRESH_S)(pages["chat"])
         with st.container(key="pages"):
             st.page_link(pages["chat"], label="Chat", icon=":material/chat_bubble_outline:")
             st.page_link(pages["documents"], label="Documents", icon=":material/description:")

@@ -18,6 +18,10 @@ STATES = {"pending", "ready", "running", "retrying", "waiting", "blocked", "done
 STATES |= {"timed_out", "cancelled", "not_taken", "second_try", "lost"}
 
 
+def test_what_a_run_elsewhere_asks_is_listed_within_five_seconds():
+    assert sidebar.REFRESH_S + 1 <= 5  # one for the two requests and the drawing
+
+
 def test_every_state_has_a_mark_of_its_own():
     assert set(MARKS) == set(FAMILY) == STATES
     assert len({repr(shapes) for shapes in MARKS.values()}) == len(STATES)

@@ -175,3 +175,16 @@ def test_numbers_keep_their_unit_and_decimals(js: Run) -> None:
     times = js("() => [seconds(9.66), seconds(75.2), clock(3671), clock(9)]")
     assert times == ["9.7 s", "1 min 15 s", "1:01:11", "0:09"]
     assert js("() => [tokens(999), tokens(35_300), dollars(0.0364)]") == ["999", "35.3k", "$0.036"]
+
+
+def test_a_first_view_that_waits_for_a_person_is_told_to_the_page_beside_it(js: Run) -> None:
+    views = """(statuses) => {
+      const told = [], turn = { runId: "r", said: () => ({}) };
+      const page = { draw() {}, voice: { say() {} }, trigger: (...it) => told.push(it.join(" ")) };
+      return statuses.map((status) => {
+        Conversation.prototype.onView.call(page, turn, { status }, null);
+        return told.length;
+      });
+    }"""
+    assert js(views, ["waiting", "waiting", "running", "running"]) == [1, 1, 2, 2]
+    assert js(views, ["running", "waiting"]) == [0, 1]

@@ -214,9 +214,10 @@ class Conversation {
     if (!dirty || dirty.has("now")) turn.received = { at: performance.now(), now: view.now };
     this.draw(turn, view, dirty);
     if (!dirty || dirty.has("status_line")) this.voice.say(turn.said(view));
-    const wasWaiting = turn.waits;
+    const waited = !!turn.waits;
     turn.waits = view.status === "waiting";
-    if (wasWaiting !== undefined && wasWaiting !== turn.waits) this.trigger("moved", turn.runId); // "Needs you" is beside the page
+    // "Needs you" is beside the page, and was drawn before this view: a first one that waits is news to it too
+    if (waited !== turn.waits) this.trigger("moved", turn.runId);
   }
 
   async onEnd(turn) {
