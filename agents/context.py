@@ -7,7 +7,9 @@ from typing import Any, Protocol
 from langchain_core.language_models import BaseChatModel
 
 from agents.allowance import Allowance
+from agents.blackboard import Blackboard
 from agents.effects import Ledger
+from agents.memory import Memory
 from retrieval.documents import Hit
 
 
@@ -54,3 +56,9 @@ class Context:
     """Whose run it is: what is kept for one person is kept under this name."""
     ledger: Ledger | None = None
     """Where effects are written down; None where no run is behind the call, as in a test of one graph."""
+    memory: Memory | None = None
+    """What is kept for the owner beyond this run; None where nothing is, as in a test of one graph."""
+    board: Blackboard | None = None
+    """What the agents of this conversation share."""
+    conversation: str = ""
+    """Id of the conversation that the run belongs to: its paged-out turns are kept under it."""
