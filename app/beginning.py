@@ -1,10 +1,12 @@
-"""What a run begins with: the last state of the run before it, and what it was given. Pure."""
+"""What a run begins with: the last state of the run before it, and what it was given; where it stands again. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from langchain_core.messages import HumanMessage
 from langgraph.channels import BinaryOperatorAggregate
+
+from app.shapes import Shape
 
 CARRIED_MESSAGES = 20
 """Messages of the conversation so far that a run starts with."""
@@ -27,3 +29,21 @@ def _joined(channel: Any, before: Mapping[str, Any], name: str, value: Any) -> A
     if name in before and isinstance(channel, BinaryOperatorAggregate):
         return channel.operator(before[name], value)
     return value
+
+
+def before_team(shape: Shape, upcoming: Collection[str]) -> str | None:
+    """Node behind which the team comes next once more; None when a graph has no team, or its work is not over.
+
+    `upcoming` are the nodes that would come next. A team that has not ended is not sent back: what its finished
+    sub-tasks came to is kept with the step that it is in.
+    """
+    leads = shape.before()
+    team = next((node.id for node in shape.nodes if node.team), None)
+    if team is None or not all(_leads(leads, team, node) for node in upcoming):
+        return None
+    return next(iter(leads[team]), "__start__")
+
+
+def _leads(before: Mapping[str, Collection[str]], source: str, target: str) -> bool:
+    """True when `target` comes after `source`."""
+    return any(node == source or _leads(before, source, node) for node in before.get(target, ()))

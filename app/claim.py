@@ -20,15 +20,15 @@ from langgraph.store.base import BaseStore
 from langgraph.types import Command, Interrupt
 from psycopg.types.json import Jsonb
 
-from agents.allowance import Allowance, Budget
+from agents.allowance import WARN_AT, Allowance, Budget
 from agents.context import Context
 from agents.errors import BudgetExceeded, RunError, RunLost
 from app.activities import Activity
-from app.beginning import first_state
+from app.beginning import before_team, first_state
 from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
 from app.journal import Recorder
 from app.ledger import RunLedger
-from app.outcome import SUPERSTEPS, answer_in, described, output_of
+from app.outcome import SUPERSTEPS, answer_in, budget_reached, described, output_of
 from app.postgres import FencedSaver, Pool, checkpointer
 from app.projection import RunView
 from app.queue import DATABASE_GONE, RunQueue, Stopped
@@ -184,8 +184,7 @@ class Claim:
         state = await graph.aget_state(self._config)
         if state.created_at is None:
             return await self._first_input(graph)
-        if self._run["input"].get("redo"):
-            await self._back_to_the_team(graph)
+        if self._run["input"].get("redo") and await self._back_to_the_team(graph, state.next):
             return None
         if answers := await self._answers(state.interrupts):
             return Command(resume=answers)
@@ -227,15 +226,17 @@ class Claim:
         here = {"configurable": {**self._config["configurable"], "checkpoint_ns": ""}}
         await saver.aput(here, copy, {**saved.metadata, "source": "fork"}, copy["channel_versions"])
 
-    async def _back_to_the_team(self, graph: Any) -> None:
-        """Stand again before the team's node, whose finished sub-tasks are known to the state and not done again."""
+    async def _back_to_the_team(self, graph: Any, upcoming: Sequence[str]) -> bool:
+        """Stand again before the team's node, whose finished sub-tasks are known to the state and not done again.
+
+        False when the team is still to come, or at it.
+        """
         assert self._activity is not None
-        shape = self._activity.shape
-        team = next(node.id for node in shape.nodes if node.team)
-        before = next(source for source, target in shape.edges if target == team)
-        await graph.aupdate_state(self._config, {}, as_node=before)
+        if behind := before_team(self._activity.shape, upcoming):
+            await graph.aupdate_state(self._config, {}, as_node=behind)
         async with self._pool.connection() as connection:
             await connection.execute("update runs set input = input - 'redo' where run_id = %s", (self._run["run_id"],))
+        return behind is not None
 
     async def _answers(self, interrupts: Sequence[Interrupt]) -> Row:
         """Interrupt id -> what a person said, for the questions that are open in the checkpoint."""
@@ -255,15 +256,10 @@ class Claim:
 
     async def _succeed(self, answer: str) -> None:
         output = output_of(answer, self._view)
-        if self.allowance.share()[0] >= 1 or (output["missing"] and self.allowance.share()[0] >= 0.8):
-            share, unit = self.allowance.share()
-            output["budget_reached"] = {"unit": unit, "share": round(share, 3)}
-        end = _root(
-            "run.finished",
-            answer=output["answer"],
-            missing=output["missing"],
-            budget_reached=output.get("budget_reached"),
-        )
+        if self.allowance.share()[0] >= 1 or (output["missing"] and self.allowance.share()[0] >= WARN_AT):
+            output["budget_reached"] = budget_reached(self.allowance, "retry" if output["missing"] else None)
+        told = {name: output[name] for name in ("answer", "missing", "budget_reached")}
+        end = _root("run.finished", **told)
         await self._recorder.finish(end, "succeeded", _json(output), _json(None), self._queue.release_children)
 
     async def _wait(self, interrupts: Sequence[Interrupt]) -> None:
@@ -297,9 +293,10 @@ class Claim:
     async def _give_up(self, status: str, error: Row) -> None:
         """End a run without an answer of its own; what it had found is kept."""
         output = output_of("", self._view)
-        if error["kind"] == BudgetExceeded.__name__:
-            output["budget_reached"] = {"unit": self.allowance.share()[1], "share": 1.0}
-        end = _root(f"run.{status}", answer=output["answer"], error=error)
+        if error["kind"] == BudgetExceeded.__name__ and self.allowance.share()[0] >= 1:
+            output["budget_reached"] = budget_reached(self.allowance, "resume")
+        told = {name: output[name] for name in ("answer", "missing", "budget_reached")}
+        end = _root(f"run.{status}", **told, error=error)
         await self._recorder.finish(end, status, _json(output), _json(error), self._queue.release_children)
 
     async def _hand_back(self) -> None:

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from langchain_core.messages import AIMessage
 from langgraph.errors import GraphRecursionError
 
+from agents.allowance import Allowance
 from agents.errors import RunError
+from app.borders import BUDGET_UNITS
 from app.projection import RunView, cited_keys
 
 SUPERSTEPS = 200
@@ -63,7 +66,21 @@ def output_of(answer: str, view: RunView) -> dict[str, Any]:
         "sources": [{"n": numbers[key], **view.sources[key]} for key in cited],
         "missing": missing,
         "meters": meters,
+        "budget_reached": None,
     }
+
+
+def budget_reached(allowance: Allowance, command: str | None) -> dict[str, Any]:
+    """Which limit a run came to, what it has used of it, and the command and budget with which it goes on.
+
+    The next budget is twice the old one, or twice what was used where calls in flight went past the limit.
+    """
+    share, unit = allowance.share()
+    limits = {name: limit for name, limit in asdict(allowance.budget).items() if limit is not None}
+    limit, actual = limits[unit], getattr(allowance, unit)
+    raised = BUDGET_UNITS[unit](2 * max(limit, actual))
+    more = {"command": command, "budget": {**limits, unit: raised}} if command else None
+    return {"unit": unit, "limit": limit, "actual": round(actual, 4), "share": round(share, 3), "more": more}
 
 
 def answer_in(values: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ _ASKED = {
               "{} steps may have happened or not, and only you can tell."),
     "question": ("It asks you something before it goes on.", "It asks you {} things before it goes on."),
 }  # fmt: skip
+_UNITS = {"steps": "model calls", "tokens": "tokens", "usd": "USD", "seconds": "s of work"}
 
 
 def status_line(view: RunView, status: str, now: float) -> dict[str, str]:
@@ -31,6 +32,9 @@ def status_line(view: RunView, status: str, now: float) -> dict[str, str]:
     if status == "cancelled":
         began = any(lane.start is not None for lane in view.lanes.values())
         return {"lead": "Stopped.", "rest": "What was found so far is kept." if began else "It had not begun."}
+    if status == "failed" and (reached := view.budget_reached):
+        spent = f"{_figure(reached['actual'])} of {_figure(reached['limit'])} {_UNITS[reached['unit']]} spent."
+        return {"lead": "Ended early.", "rest": f"{spent} What was found so far is kept."}
     if status in _PLAIN:
         lead, rest = _PLAIN[status]
         return {"lead": lead, "rest": (view.error or {}).get("message", rest)}
@@ -90,6 +94,10 @@ def _mid(title: str) -> str:
     """A title inside a sentence; `SLA` and `ReAct` keep their capitals."""
     first = title.partition(" ")[0]
     return title if first[1:] != first[1:].lower() else title[:1].lower() + title[1:]
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def _count(n: int, noun: str) -> str:

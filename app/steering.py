@@ -95,14 +95,19 @@ class Steering:
         return await self._again(run, "status = 'succeeded'", change, owner)
 
     async def resume(self, run_id: str, budget: Any = None, owner: str = "local") -> Row:
-        """Go on with a stopped, failed or lost run from its last step, with another budget if one is given."""
+        """Go on with a stopped, failed or lost run from its last step, with another budget if one is given.
+
+        Parts that failed with the run, or for want of the budget that is now raised, are tried again on the way.
+        """
         run = await self._runs.run(run_id, owner)
         if run["status"] not in ("cancelled", "failed", "lost"):
             raise Rejected(
                 "run_not_resumable", f"run: it is {run['status']}", field="run_id", actual=run["status"],
                 fix="only a stopped, failed or lost run can be resumed",
             )  # fmt: skip
-        change = {"budget": checked_budget(budget)} if budget is not None else {}
+        change: Row = {"budget": checked_budget(budget)} if budget is not None else {}
+        if (run["output"] or {}).get("missing") and (change or run["status"] == "failed"):
+            change["redo"] = True
         condition = "(status in ('cancelled', 'failed') or (status = 'running' and lease_until < now()))"
         return await self._again(run, condition, change, owner)
 

@@ -74,12 +74,13 @@ class Api:
         """Stop looking, and answer with what has returned."""
         self._json("POST", f"runs/{run_id}/answer-now")
 
-    def resume(self, run_id: str) -> None:
-        self._json("POST", f"runs/{run_id}/resume")
+    def resume(self, run_id: str, budget: Json | None = None) -> None:
+        """Go on from the last step, with another budget if one is given."""
+        self._json("POST", f"runs/{run_id}/resume", json={"budget": budget})
 
-    def retry(self, run_id: str) -> None:
+    def retry(self, run_id: str, budget: Json | None = None) -> None:
         """Try again what failed or is missing."""
-        self._json("POST", f"runs/{run_id}/retry")
+        self._json("POST", f"runs/{run_id}/retry", json={"budget": budget})
 
     def questions(self) -> list[Json]:
         """What waits for a person, over all threads, oldest first."""

@@ -96,7 +96,10 @@ def _commands(view: Json) -> None:
             _act("Stop", f"stop_{run_id}", lambda: api.cancel(run_id))
         if view["status"] == "running" and view["plan"]:
             _act("Answer with what we have", f"hurry_{run_id}", lambda: api.answer_now(run_id))
-        if view["status"] in ("failed", "cancelled", "lost"):
+        if more := view["status"] not in UNFINISHED and (view.get("budget_reached") or {}).get("more"):
+            again = api.retry if more["command"] == "retry" else api.resume
+            _act("Raise the budget and go on", f"raise_{run_id}", lambda: again(run_id, more["budget"]))
+        elif view["status"] in ("failed", "cancelled", "lost"):
             _act("Resume", f"resume_{run_id}", lambda: api.resume(run_id))
         elif view["status"] == "succeeded" and view["missing"]:
             _act("Retry the missing parts", f"retry_{run_id}", lambda: api.retry(run_id))

@@ -336,6 +336,7 @@ def asks(*kinds: str) -> list[RunEvent]:
 
 TWO = [*begun(), *planned(1, sub("1", title="Latency"), sub("2", title="SLA terms"))]
 STOPPED = {"message": "Stopped.", "fix": ""}
+SPENT = {"unit": "steps", "limit": 6, "actual": 6, "share": 1, "more": None}
 
 
 @pytest.mark.parametrize(
@@ -362,6 +363,8 @@ STOPPED = {"message": "Stopped.", "fix": ""}
         ([*TWO, *asks("colour"), ev(2, "run.waiting")], "Waiting for you.",
          "It asks you something before it goes on."),
         ([*TWO, ev(2, "run.failed", error={"message": "large: 503"})], "The run failed.", "large: 503"),
+        ([*TWO, ev(2, "run.failed", error={"message": "6 of 6"}, budget_reached=SPENT)], "Ended early.",
+         "6 of 6 model calls spent. What was found so far is kept."),
         ([*TWO, ev(2, "run.handed_back")], "Queued.", "It starts as soon as a worker is free."),
     ],
 )  # fmt: skip

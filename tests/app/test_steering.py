@@ -295,11 +295,66 @@ async def test_a_budget_ends_a_run_with_what_it_found_and_more_lets_it_go_on(poo
         run = await it.until(run_id, "failed")
         assert run["error"]["kind"] == "BudgetExceeded"
         assert "One." in run["output"]["answer"]
-        assert run["output"]["budget_reached"]["unit"] == "steps"
+        more = {"command": "resume", "budget": {"steps": 6}}
+        told = {"unit": "steps", "limit": 3, "actual": 3, "share": 1, "more": more}
+        assert run["output"]["budget_reached"] == told
+        assert (await it.journal.read(run_id))[-1].data["budget_reached"] == told
 
         await it.steering.resume(run_id, {"steps": 10})
         run = await it.until(run_id, "succeeded")
         assert run["output"]["answer"] == "Done."
+        assert run["output"]["budget_reached"] is None
+
+
+@pytest.mark.parametrize("command", ["resume", "retry"])
+async def test_one_resume_with_more_budget_does_what_the_first_one_left_out(
+    command: str, pool: Pool, database_url: str
+) -> None:
+    script = {
+        "Question: it": [says("Whole.")],
+        "it": [plan_of("good part", "short part", "late part")],
+        "good part": [says("Good.")],
+        "short part": [mail("a"), says("Told.")],
+        "late part": [says("Late.")],
+    }
+    async with house(pool, database_url, script, [Outbox(Contract(effect="keyed")).tool]) as it:
+        run_id = await it.start("research", "it", budget={"steps": 3})
+        run = await it.until(run_id, "failed")
+        assert run["output"]["missing"]
+
+        await getattr(it.steering, command)(run_id, {"steps": 20})
+        run = await it.until(run_id, "succeeded")
+
+        assert run["output"]["answer"] == "Whole."
+        assert run["output"]["missing"] == []
+        types = await it.event_types(run_id)
+        assert types.count("plan.proposed") == 1
+        assert types.count("run.resumed") == 1
+
+
+async def test_a_resume_repeats_nothing_of_a_team_that_has_not_ended(pool: Pool, database_url: str) -> None:
+    begun = asyncio.Event()
+
+    async def hangs(_: Asked) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    script = {
+        "Question: both": [says("Done.")],
+        "both": [plan_of("quick part", "slow part")],
+        "quick part": [says("Quick.")],
+        "slow part": [hangs, says("Slow.")],
+    }
+    async with house(pool, database_url, script) as it:
+        run_id = await it.start("research", "both")
+        await begun.wait()
+        await it.until_true(run_id, lambda: one_finished(it, run_id))
+        await it.runs.cancel(run_id)
+        assert (await it.until(run_id, "cancelled"))["output"]["missing"]
+        await it.steering.resume(run_id, {"steps": 20})
+        run = await it.until(run_id, "succeeded")
+
+    assert (run["output"]["answer"], run["output"]["missing"]) == ("Done.", [])
 
 
 async def test_a_second_message_waits_for_the_first_and_goes_on_from_it(pool: Pool, database_url: str) -> None:

@@ -161,14 +161,16 @@ def test_the_field_of_an_argument_follows_its_schema(js: Run, told: Any, value: 
 
 
 def test_a_budget_that_broke_is_told_in_its_unit(js: Run) -> None:
-    view = {"budget": {"steps": 6, "usd": None}, "budget_reached": None, "status": "failed", "missing": [],
-            "error": {"kind": "BudgetExceeded"},
-            "meters": {"calls": 6, "tokens_in": 1, "tokens_out": 1, "cost_usd": None}}  # fmt: skip
-    assert js("(view) => budgetReached(view).words", view) == "Budget reached: 6 of 6 model calls"
+    more = {"command": "resume", "budget": {"usd": 1.5, "steps": 14}}
+    view = {"budget_reached": {"unit": "steps", "limit": 6, "actual": 7, "share": 1.167, "more": more},
+            "status": "failed", "missing": [], "error": {"kind": "BudgetExceeded"}}  # fmt: skip
+    assert js("(view) => budgetReached(view).words", view) == "Budget reached: 7 of 6 model calls"
     raised = js("(view) => remedy(view)", view)
     assert (raised["command"], raised["budget"], raised["words"]) == (
-        "resume", {"steps": 12}, "Raise to 12 model calls and go on"
+        "resume", more["budget"], "Raise to 14 model calls and go on"
     )  # fmt: skip
+    ended = {**view, "status": "succeeded", "budget_reached": {**view["budget_reached"], "more": None}}
+    assert js("(view) => remedy(view)", ended) is None
 
 
 def test_numbers_keep_their_unit_and_decimals(js: Run) -> None:

@@ -7,17 +7,11 @@ const UNIT_WORDS = { steps: "model calls", tokens: "tokens", usd: "", seconds: "
 const inUnit = (unit, value) =>
   unit === "usd" ? dollars(value) : `${unit === "tokens" ? tokens(value) : Math.round(value).toLocaleString("en")}`;
 
-/** {unit, limit, words} when the run ended because its budget did; null otherwise. */
-function budgetReached(view) {
-  const budget = view.budget || {};
-  const spent = { steps: view.meters.calls, tokens: view.meters.tokens_in + view.meters.tokens_out, usd: view.meters.cost_usd || 0, seconds: 0 };
-  const shares = Object.keys(spent).filter((unit) => budget[unit]).map((unit) => [spent[unit] / budget[unit], unit]);
-  const broke = view.error && view.error.kind === "BudgetExceeded" && shares.length;
-  const unit = view.budget_reached ? view.budget_reached.unit : broke ? shares.sort((a, b) => b[0] - a[0])[0][1] : null;
-  if (!unit || !budget[unit]) return null;
-  const limit = budget[unit];
-  const used = view.budget_reached ? view.budget_reached.share * limit : limit;
-  return { unit, limit, words: `Budget reached: ${inUnit(unit, used)} of ${inUnit(unit, limit)} ${UNIT_WORDS[unit]}`.trim() };
+/** {unit, words, more} when the run ended because its budget did; null otherwise. `more` is what lets it go on. */
+function budgetReached({ budget_reached: reached }) {
+  if (!reached) return null;
+  const { unit, limit, actual, more } = reached;
+  return { unit, more, words: `Budget reached: ${inUnit(unit, actual)} of ${inUnit(unit, limit)} ${UNIT_WORDS[unit]}`.trim() };
 }
 
 /** {words, command, budget, about} of the one remedy that fits; null when the run needs none. */
@@ -26,16 +20,13 @@ function remedy(view) {
   const unfinished = ["failed", "cancelled"].includes(view.status);
   const missing = view.status === "succeeded" && view.missing.length > 0;
   if (!unfinished && !missing) return null;
-  const command = missing ? "retry" : "resume";
-  if (reached) {
-    const raised = reached.limit * 2;
-    const budget = Object.fromEntries(Object.entries(view.budget).filter(([, limit]) => limit !== null));
-    const words = `Raise to ${inUnit(reached.unit, raised)} ${UNIT_WORDS[reached.unit]}`.trim();
-    return { command, budget: { ...budget, [reached.unit]: raised }, words: `${words} and go on`, about: "What is finished is not done again." };
-  }
   const kept = "What is finished is not done again.";
-  if (missing) return { command, words: `Retry the missing part${view.missing.length > 1 ? "s" : ""}`, about: kept };
-  return { command, words: "Resume", about: "It goes on from its last step." };
+  if (reached && reached.more) {
+    const words = `Raise to ${inUnit(reached.unit, reached.more.budget[reached.unit])} ${UNIT_WORDS[reached.unit]}`.trim();
+    return { ...reached.more, words: `${words} and go on`, about: kept };
+  }
+  if (missing) return { command: "retry", words: `Retry the missing part${view.missing.length > 1 ? "s" : ""}`, about: kept };
+  return { command: "resume", words: "Resume", about: "It goes on from its last step." };
 }
 
 class Recover {

@@ -117,8 +117,8 @@ class Turn {
   /** The sentence of the run; what this page has asked for is said until the run says it itself. */
   said(view) {
     if (!isLive(view)) {
-      if (view.status !== "failed" || !view.error) return view.status_line;
-      return { lead: budgetReached(view) ? "Ended early." : view.status_line.lead, rest: "What was found so far is kept." };
+      if (view.status !== "failed" || !view.error || view.budget_reached) return view.status_line;
+      return { lead: view.status_line.lead, rest: "What was found so far is kept." };
     }
     if (this.stopping) return { lead: "Stopping.", rest: "What is running now is being called off." };
     if (this.hurried && view.status === "running") {
