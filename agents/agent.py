@@ -7,7 +7,6 @@ from pkgutil import iter_modules
 from typing import Any, Literal
 
 from langchain.agents import create_agent
-from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 import agents
 from agents.context import Context, Limits
 from agents.middleware import stack
+from agents.structured import FillShape, Refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,17 @@ def team_roles(team: Mapping[str, Agent]) -> dict[str, str]:
 def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], limits: Limits) -> dict[str, Any]:
     """Compile every agent on its model, with the one middleware list. A caller's checkpointer is inherited."""
     roles = "; ".join(f"{name} ({line})" for name, line in team_roles(team).items())
+    refusals = Refusals()
     return {
         name: create_agent(
             models[agent.model],
             list(agent.tools),
             system_prompt=agent.prompt.replace("{roles}", roles),
-            middleware=stack(limits.max_steps, limits.subtask_tokens),
-            response_format=ProviderStrategy(agent.output) if agent.output else None,
+            middleware=stack(
+                limits.max_steps,
+                limits.subtask_tokens,
+                shaping=FillShape(name, agent.output, refusals) if agent.output else None,
+            ),
             context_schema=Context,
             name=name,
         )

@@ -2,7 +2,6 @@
 
 from typing import Any, TypeVar
 
-from langchain.agents.structured_output import StructuredOutputError
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from pydantic import BaseModel
 
@@ -22,10 +21,7 @@ async def ask(context: Context, name: str, *messages: str | AnyMessage) -> AIMes
 
 async def ask_for(context: Context, name: str, shape: type[Shape], *messages: str | AnyMessage) -> Shape:
     """What agent `name`, whose output is `shape`, answers. Raises Unreadable when it never had that shape."""
-    try:
-        value = (await _asked(context, name, messages)).get("structured_response")
-    except StructuredOutputError as error:
-        raise Unreadable.of(name, shape.__name__, str(error)) from error
+    value = (await _asked(context, name, messages)).get("structured_response")
     if not isinstance(value, shape):
         raise Unreadable.of(name, shape.__name__, f"the answer was {type(value).__name__}")
     return value

@@ -217,6 +217,10 @@ def _bounded(result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
     return result.model_copy(update={"content": text[:MAX_OBSERVATION_CHARS] + note})
 
 
-def stack(max_steps: int, max_tokens: int | None = None) -> list[AgentMiddleware[Any, Any]]:
-    """The one middleware list, outermost first."""
-    return [BoundSteps(max_steps, max_tokens), RepairToolCalls(), RetryModel(), KeepBudget(), GuardTools(), OnceOnly()]
+def stack(
+    max_steps: int, max_tokens: int | None = None, shaping: AgentMiddleware[Any, Any] | None = None
+) -> list[AgentMiddleware[Any, Any]]:
+    """The one middleware list, outermost first. `shaping` makes several calls of one: each is retried and paid."""
+    loop: list[AgentMiddleware[Any, Any]] = [BoundSteps(max_steps, max_tokens), RepairToolCalls()]
+    call: list[AgentMiddleware[Any, Any]] = [RetryModel(), KeepBudget(), GuardTools(), OnceOnly()]
+    return [*loop, *([shaping] if shaping else []), *call]

@@ -16,7 +16,8 @@ its own. A nested node's `node.started` may come after what happens inside it: t
 | `plan.proposed` | tasks [{id, title, question, role, depends_on}], note |
 | `agent.spawned`, `agent.finished` | task_id, title, role, question; state, text, reason |
 | `llm.started`, `llm.token` | model, speaks; text |
-| `llm.finished`, `llm.retry` | usage, ttft_s, calls, text, cost_usd, or error; attempt, reason, pause_s |
+| `llm.finished`, `llm.retry` | usage, ttft_s, latency_s, calls, text, cost_usd, or error; attempt, reason, pause_s |
+| `llm.unreadable` | role, shape, rung, problem: an answer that does not have the shape that it was asked for |
 | `tool.started`, `tool.finished`, `tool.timeout` | name, args, call_id; ok, text, sources; tool, call_id |
 | `run.resumed` | a person wants it to go on |
 | `run.waiting`, `interrupt.raised`, `interrupt.answered` | open; id, kind, what, choices ...; id, answer, by |
@@ -49,7 +50,9 @@ MAX_DEPTH = 32
 
 TERMINAL = frozenset({"run.finished", "run.failed", "run.cancelled"})
 
-_REPORTED = frozenset({"plan.proposed", "agent.spawned", "agent.finished", "llm.retry", "tool.timeout"})
+_REPORTED = frozenset(
+    {"plan.proposed", "agent.spawned", "agent.finished", "llm.retry", "llm.unreadable", "tool.timeout"}
+)
 """What activities and agents may say about themselves. Nobody but the worker ends a run."""
 _SOURCE_FIELDS = frozenset(
     {"key", "chunk_id", "document_id", "document", "title", "heading", "page", "quote", "score"}
@@ -203,7 +206,8 @@ class Translator(AsyncCallbackHandler):
         """A model answered."""
         if call := self._calls.pop(run_id, None):
             generation = response.generations[0][0] if response.generations and response.generations[0] else None
-            self._event("llm.finished", call.span, call.parent, call.outcome(getattr(generation, "message", None)))
+            outcome = call.outcome(getattr(generation, "message", None))
+            self._event("llm.finished", call.span, call.parent, {**outcome, **call.latency(self._clock())})
 
     async def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """A model failed, or nobody waits for it any more."""
@@ -267,6 +271,10 @@ class _Call:
     parent: str | None
     started_at: float
     first_token_at: float | None = None
+
+    def latency(self, now: float) -> dict[str, float]:
+        """From the request to the end of the answer."""
+        return {"latency_s": round(now - self.started_at, 4)}
 
     def outcome(self, message: BaseMessage | None) -> dict[str, Any]:
         """How a model call ended."""

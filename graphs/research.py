@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from langchain.agents.structured_output import StructuredOutputError
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.messages import HumanMessage
 from langgraph.graph import END, START, StateGraph
@@ -11,6 +10,7 @@ from langgraph.runtime import Runtime
 
 from agents.agent import discover_agents, recursion_limit, team_roles
 from agents.context import Context
+from agents.errors import Unreadable
 from agents.planner import Plan, SubTask
 from graphs.scheduling import BadPlan, Finding, checked, run_plan
 from graphs.state import ChatState, as_node, question_of
@@ -38,7 +38,7 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
             result = await runtime.context.agents["planner"].ainvoke({"messages": ask}, context=runtime.context)
             proposed = checked(result["structured_response"], roles, runtime.context.limits)
             break
-        except (BadPlan, StructuredOutputError) as error:
+        except (BadPlan, Unreadable) as error:
             ask = [*state["messages"], HumanMessage(f"That plan cannot be run: {error}. Plan again: {question}")]
     else:
         only = SubTask(id="1", title="The question", question=question, role="researcher", depends_on=[])

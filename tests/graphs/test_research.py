@@ -86,9 +86,6 @@ async def test_a_sub_agent_is_told_what_it_needs_and_nothing_else(scripted: Call
         (fills(planned(("1", "2"), ("2", "1"))), "sub-tasks wait for each other"),
         (fills(planned(("1", "9"))), "sub-task 1: depends on 9, which the plan does not hold"),
         (fills(Plan(tasks=[], note="")), "tasks: 0 of 1 to 64"),
-        (says("I would rather not."), "Failed to parse structured output for tool 'Plan'"),
-        (says('{"tasks": [{"id": "1"'), "Failed to parse structured output for tool 'Plan'"),
-        (says(json.dumps({"tasks": [{"id": 1}], "note": ""})), "Failed to parse structured output for tool 'Plan'"),
     ],
 )
 async def test_a_bad_plan_goes_back_once_with_the_reason(
@@ -111,9 +108,22 @@ async def test_a_bad_plan_goes_back_once_with_the_reason(
     assert ran.of("plan.proposed") == [planned(("1", "")).model_dump()]
 
 
+async def test_an_answer_that_never_was_a_plan_goes_back_once_too(scripted: Callable[..., Any]) -> None:
+    no_plan = says(json.dumps({"tasks": [{"id": 1}], "note": ""}))
+    script = {"Question: ": [says("Done.")], "sub-question 1?": [says("One.")]}
+    model = scripted({**script, QUESTION: [no_plan, no_plan, fills(planned(("1", "")))]})
+
+    ran = await researched(model)
+
+    complaint = str(model.asked[2].messages[-1].text)
+    assert complaint.startswith("That plan cannot be run: planner: no Plan in its answer (tasks.0.id: ")
+    assert complaint.endswith(f"Plan again: {QUESTION}")
+    assert ran.of("plan.proposed") == [planned(("1", "")).model_dump()]
+
+
 async def test_after_two_bad_plans_one_researcher_takes_the_whole_question(scripted: Callable[..., Any]) -> None:
     bad = fills(planned(("1", ""), role="plumber"))
-    model = scripted({"Question: ": [says("Done.")], QUESTION: [bad, says("no JSON"), says("All of it.")]})
+    model = scripted({"Question: ": [says("Done.")], QUESTION: [bad, bad, says("All of it.")]})
 
     ran = await researched(model)
 
