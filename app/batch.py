@@ -220,7 +220,7 @@ def result_of(run: Mapping[str, Any]) -> JSON:
     result: JSON = {}
     if run["status"] == "succeeded":
         result |= {"answer": output["text"], "sources": [_source(it) for it in output["sources"]]}
-        result |= {"missing": output["missing"]} if output["missing"] else {}
+        result |= {name: output[name] for name in ("missing", "rounds") if output.get(name)}
     else:
         waits = {"message": "It waits for a person.", "fix": "Answer it in the chat."}
         said = {"message": f"The run is {run['status']}.", "fix": "Run the same command again."} | error

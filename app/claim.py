@@ -163,7 +163,7 @@ class Claim:
         if state.interrupts:
             await self._wait(state.interrupts)
         else:
-            await self._succeed(answer_in(state.values))
+            await self._succeed(state.values)
 
     async def _got_on(self) -> None:
         """Forget how often the run was lost before: it is not the run that brings its workers down."""
@@ -254,8 +254,8 @@ class Claim:
 
     # -- how it ends -------------------------------------------------------------------------------------------------
 
-    async def _succeed(self, answer: str) -> None:
-        output = output_of(answer, self._view)
+    async def _succeed(self, values: Row) -> None:
+        output = output_of(answer_in(values), self._view, values)
         if self.allowance.share()[0] >= 1 or (output["missing"] and self.allowance.share()[0] >= WARN_AT):
             output["budget_reached"] = budget_reached(self.allowance, "retry" if output["missing"] else None)
         told = {name: output[name] for name in ("answer", "missing", "budget_reached")}

@@ -48,8 +48,13 @@ def numbered(text: str, numbers: Mapping[str, int]) -> str:
     return re.sub(r"\[[^\[\]]{1,80}\]", replaced, text)
 
 
-def output_of(answer: str, view: RunView) -> dict[str, Any]:
-    """What a run leaves behind: the answer as written, the answer as read, its sources, what is missing."""
+def output_of(answer: str, view: RunView, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a run leaves behind: the answer as written, the answer as read, its sources, what is missing.
+
+    A graph adds to it through two fields of its state: `missing`, parts it had to go on without, and `rounds`, what
+    each round of a loop came to.
+    """
+    values = values or {}
     answer = answer or view.answer or findings_so_far(view)
     view.answer = answer
     numbers = view.numbers()
@@ -59,6 +64,8 @@ def output_of(answer: str, view: RunView) -> dict[str, Any]:
         for lane in view.team()
         if lane.state not in ("done", "cached")
     ]
+    gaps = (gap for gap in values.get("missing") or () if isinstance(gap, Mapping))
+    missing += [{name: str(gap.get(name, "")) for name in ("title", "reason")} for gap in gaps]
     meters = {name: getattr(view.meters, name) for name in view.meters.__slots__}
     return {
         "answer": answer,
@@ -67,6 +74,7 @@ def output_of(answer: str, view: RunView) -> dict[str, Any]:
         "missing": missing,
         "meters": meters,
         "budget_reached": None,
+        **({"rounds": values["rounds"]} if values.get("rounds") else {}),
     }
 
 

@@ -1,0 +1,43 @@
+"""Ask an agent that looks things up, and keep which passages it was shown: a key that is not among them was invented."""
+
+import re
+from collections.abc import Collection, Iterable
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+
+from agents.agent import recursion_limit
+from agents.context import Context
+
+CITATION = re.compile(r"\s*\[([0-9a-f]{6,12}(?:\s*[,;]\s*[0-9a-f]{6,12})*)\]")
+"""`[3f9a1c]`, or `[3f9a1c, 77ab01]`."""
+
+
+async def looked_up(context: Context, name: str, *messages: str | AnyMessage) -> tuple[AIMessage, list[str]]:
+    """What agent `name` answers, and the keys of all passages that its tools returned. Raises RunError."""
+    put = [HumanMessage(message) if isinstance(message, str) else message for message in messages]
+    config = {"recursion_limit": recursion_limit(context.limits)}
+    said = (await context.agents[name].ainvoke({"messages": put}, config, context=context))["messages"]
+    assert isinstance(said[-1], AIMessage)  # an agent's loop ends with nothing else
+    return said[-1], list(dict.fromkeys(_keys_shown(said)))
+
+
+def _keys_shown(messages: Iterable[AnyMessage]) -> Iterable[str]:
+    for message in messages:
+        artifact = message.artifact if isinstance(message, ToolMessage) else None
+        for source in artifact.get("sources", ()) if isinstance(artifact, dict) else ():
+            yield str(source.get("key"))
+
+
+def keys_in(text: str) -> list[str]:
+    """Citation keys in order of first appearance."""
+    return list(dict.fromkeys(key for group in CITATION.findall(text) for key in re.split(r"\s*[,;]\s*", group)))
+
+
+def without(text: str, keys: Collection[str]) -> str:
+    """`text` with the citations of `keys` taken out."""
+
+    def kept(group: re.Match[str]) -> str:
+        left = [key for key in keys_in(group[0]) if key not in keys]
+        return f" [{', '.join(left)}]" if left else ""
+
+    return CITATION.sub(kept, text)
