@@ -22,7 +22,7 @@ from app.demo_process import demo_model
 from app.launch import described
 from app.models import Models, Probe
 from app.postgres import MIGRATIONS, Pool, database, open_pool
-from app.settings import Settings
+from app.settings import Settings, environment_strangers
 from retrieval.corpus import Corpus
 
 LOW_DISK_BYTES = 2_000_000_000
@@ -74,7 +74,14 @@ async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
 async def _settings(settings: Settings) -> AsyncGenerator[Finding, None]:
     model = "the demo model" if settings.demo else f"{settings.model} at {settings.model_url}"
     changed = ", ".join(sorted(settings.model_fields_set)) or "nothing"
-    yield Finding("settings", "ok", f"{model}; changed: {changed}")
+    strange = environment_strangers()
+    others = ", ".join(name for name, near in strange.items() if not near)
+    yield Finding("settings", "ok", f"{model}; changed: {changed}" + (f"; not ours: {others}" if others else ""))
+    for name, near in strange.items():
+        if near:
+            yield Finding(
+                "settings", "warn", f"there is no setting {name}, so it does nothing", f"Did you mean {near}?"
+            )
 
 
 async def _disk(settings: Settings) -> AsyncGenerator[Finding, None]:

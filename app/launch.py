@@ -1,7 +1,6 @@
 """Run one command: settings, log, signals, and every error as a sentence with the next move and an exit code."""
 
 import asyncio
-import difflib
 import logging
 import signal
 import sys
@@ -15,10 +14,9 @@ from urllib.parse import urlsplit
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
-from app.settings import Settings
+from app.settings import PREFIX, Settings, environment_strangers, strangers
 
 OURS = ("app.", "agents.", "graphs.", "retrieval.")
-PREFIX = "SEXTANT_"
 KEPT = "What was done so far is kept."
 
 
@@ -34,7 +32,15 @@ class CommandFailed(Exception):
 
 
 def load_settings(**given: Any) -> Settings:
-    """Settings, with what the command line gave in front. Raises CommandFailed with the name of what is wrong."""
+    """Settings, with what the command line gave in front. Raises CommandFailed with the name of what is wrong.
+
+    A misspelled line of `.env` is ours and is refused; a name in the environment may be somebody else's, so it is told.
+    """
+    for name, near in environment_strangers().items():
+        if near:
+            logging.getLogger(__name__).warning(
+                "there is no setting %s, so it does nothing. Did you mean %s?", name, near
+            )
     try:
         _check_env_file(Path(str(Settings.model_config["env_file"])))
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
@@ -42,7 +48,8 @@ def load_settings(**given: Any) -> Settings:
         first = error.errors()[0]
         name, problem = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
         shown = name if name.isupper() else PREFIX + name.upper()
-        raise CommandFailed(f"{shown}: {problem}.", "Correct it in the environment or in .env.", 2) from error
+        actual = f", not {given!r}" if isinstance(given := first.get("input"), str | int | float) else ""
+        raise CommandFailed(f"{shown}: {problem}{actual}.", "Correct it in the environment or in .env.", 2) from error
     for name in ("model_url", "small_url", "embed_url", "rerank_url"):
         if (url := getattr(settings, name)) is not None and not _has_host(url):
             raise CommandFailed(f"{PREFIX}{name.upper()}: {url!r} names no host.", "Write http://HOST:PORT/v1.", 2)
@@ -66,16 +73,13 @@ def _check_env_file(path: Path) -> None:
             lines = list(parse_stream(file))
     except (OSError, UnicodeDecodeError) as error:
         raise CommandFailed(f"{path} cannot be read: {error}.", "Save it as UTF-8 text.", 2) from error
-    known = [name.upper() for name in Settings.model_fields]
     for line in lines:
         if line.error:
             said = repr(line.original.string.strip()[:40])
             raise CommandFailed(f"{path}, line {line.original.line}: {said} is not NAME=value.", "Correct it.", 2)
-        name = (line.key or "").upper()
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known:
-            near = difflib.get_close_matches(name.removeprefix(PREFIX), known, 1)
-            fix = f"Did you mean {PREFIX}{near[0]}?" if near else "See .env.example for the names."
-            raise CommandFailed(f"{path}, line {line.original.line}: there is no setting {line.key}.", fix, 2)
+        for name, near in strangers([line.key or ""]).items():
+            fix = f"Did you mean {near}?" if near else "See .env.example for the names."
+            raise CommandFailed(f"{path}, line {line.original.line}: there is no setting {name}.", fix, 2)
 
 
 # -- running ---------------------------------------------------------------------------------------------------------

@@ -4,12 +4,18 @@ Precedence: process environment, then `.env` in the working folder, then the def
 embedded Postgres, the demo model, the built-in embedder. Numbers that can be computed are not settings.
 """
 
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "SEXTANT_"
+_NEAR = 0.85
+"""Likeness, the common prefix counted, from which a name is taken for a misspelled one."""
 
 STRICT_MSGPACK = "LANGGRAPH_STRICT_MSGPACK"
 
@@ -20,7 +26,7 @@ class Settings(BaseSettings):
     """What a person may change without touching code. Every name is read as `SEXTANT_<NAME>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SEXTANT_", env_file=".env", env_file_encoding="utf-8", frozen=True, extra="ignore"
+        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", frozen=True, extra="ignore"
     )
 
     home: Path = Path(".sextant")
@@ -98,6 +104,12 @@ class Settings(BaseSettings):
     max_streams: int = Field(default=512, ge=1)
     """Event streams that one owner may hold open in one process."""
 
+    retention_days: int = Field(default=30, ge=0)
+    """Days after its end that a run's steps are kept; its question and answer stay. 0: all of it, for ever."""
+
+    retention_resumable_days: int = Field(default=0, ge=0)
+    """The same for runs that can be gone on with: stopped, failed, a part missing. 0: for ever."""
+
     cors_origins: str = ""
     """Other sites whose pages may call the API, separated by commas: `http://localhost:3000` for agent-chat-ui."""
 
@@ -121,6 +133,18 @@ class Settings(BaseSettings):
     def demo(self) -> bool:
         """True when the offline demo model answers."""
         return self.model_url is None
+
+
+def strangers(names: Iterable[str]) -> dict[str, str]:
+    """Those of `names` that have our prefix and are no setting -> the setting they are nearest to, "" if to none."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    strange = [name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known]
+    return {name: next(iter(difflib.get_close_matches(name.upper(), known, 1, _NEAR)), "") for name in strange}
+
+
+def environment_strangers() -> dict[str, str]:
+    """`strangers` in the environment. One that is near to none may be somebody else's: Kubernetes makes such names."""
+    return strangers(sorted(os.environ))
 
 
 def require_strict_msgpack() -> None:

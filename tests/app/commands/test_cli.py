@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.launch import CommandFailed, load_settings
+from app.settings import environment_strangers
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -37,6 +38,8 @@ def test_wrong_usage_is_2(sextant: Any) -> None:
     [
         ("SEXTANT_PORT", "99999", "less than or equal to 65535"),
         ("SEXTANT_MAX_STEPS", "many", "valid integer"),
+        ("SEXTANT_BUDGET_STEPS", "0", "greater than or equal to 1, not '0'"),
+        ("SEXTANT_BUDGET_USD", "0", "greater than 0, not '0'"),
         ("SEXTANT_MODEL_URL", "ftp://x", "not an http(s) URL"),
         ("SEXTANT_MODEL_URL", "http://", "names no host"),
         ("SEXTANT_EMBED_URL", "http://x:port/v1", "names no host"),
@@ -75,6 +78,30 @@ def test_a_misspelled_line_of_env_is_named(
         load_settings()
     assert said in str(failed.value)
     assert fix in failed.value.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("SEXTANT_MODEL_ULR", "SEXTANT_MODEL_URL"),
+        ("SEXTANT_BUGDET_STEPS", "SEXTANT_BUDGET_STEPS"),
+        ("sextant_prot", "SEXTANT_PORT"),
+        ("SEXTANT_SERVICE_HOST", ""),
+        ("SEXTANT_PORT_8501_TCP_ADDR", ""),
+        ("SEXTANT_REQUIRE_BROWSER", ""),
+        ("SEXTANT_MAX_STEPS", None),
+        ("OTHER_PROT", None),
+    ],
+)
+def test_a_misspelled_name_in_the_environment_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, near: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, "7")
+    load_settings()
+    assert environment_strangers().get(name) == near
+    said = f"there is no setting {name}, so it does nothing. Did you mean {near}?"
+    assert (said in caplog.messages) is bool(near)
 
 
 def test_what_others_keep_in_env_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def test_a_sound_installation_is_0(sextant: Any) -> None:
 def test_what_is_broken_is_named_with_its_fix_and_hides_nothing(sextant: Any) -> None:
     broken = {
         "SEXTANT_MODEL_URL": "http://127.0.0.1:9/v1",
+        "SEXTANT_PROT": "8600",
         "DATABASE_URL": "postgresql://someone:hunter2@127.0.0.1:9/nowhere",
     }
     done = sextant.run("doctor", **broken)
@@ -35,6 +36,8 @@ def test_what_is_broken_is_named_with_its_fix_and_hides_nothing(sextant: Any) ->
     assert {found[part] for part in ("disk", "embedder", "graphs", "sandbox")} == {"ok"}
     assert "127.0.0.1:9" in done.stdout
     assert "unset DATABASE_URL" in done.stdout
+    assert "there is no setting SEXTANT_PROT" in done.stdout
+    assert "Did you mean SEXTANT_PORT?" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
