@@ -23,6 +23,7 @@ MAX_KEY_CHARS = 200
 MAX_VALUE_CHARS = 8_000
 """Of one entry, as JSON: a board is for findings and claims, not for documents."""
 CLAIM_LEASE_S = 120.0
+MAX_PAUSE_S = 0.1
 _SHOWN_CHARS = 200
 
 
@@ -77,14 +78,15 @@ class Blackboard(Protocol):
 
 async def changed(board: Blackboard, key: str, author: str, change: Callable[[Any], Any]) -> Entry:
     """Write what `change` makes of the value that is there (None: nothing), again for as long as others are quicker."""
-    for attempt in range(1_000):
+    pause_s = 0.001
+    while True:
         seen = await board.read(key)
         try:
             return await board.write(key, change(seen.value), seen.version, author)
         except Conflict:
-            # a random pause, growing a little: fifty writers that all came second must not all come second again
-            await asyncio.sleep(random.uniform(0, min(0.05, 0.001 * (attempt + 1))))  # noqa: S311 - guards nothing
-    raise Conflict(f"blackboard entry {key}", seen.version, seen.version, seen.author)
+            # at random: fifty writers who all came second must not come second together again
+            await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - guards nothing
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
 
 async def told_written(entry: Entry) -> None:
