@@ -7,7 +7,7 @@ at that moment can pass the limit by what they had begun.
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from agents.errors import BudgetExceeded
@@ -29,6 +29,11 @@ class Budget:
     """Money, where the model has a price."""
     seconds: float | None = None
     """Time at work, without waiting in the queue or for a person."""
+
+    def __post_init__(self) -> None:
+        for unit, limit in asdict(self).items():
+            if limit is not None and limit <= 0:
+                raise ValueError(f"budget.{unit}: {limit}, and a limit is above 0; None is no limit")
 
 
 @dataclass(slots=True)

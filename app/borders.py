@@ -8,6 +8,7 @@ import jsonschema
 
 MAX_ID_CHARS = 100
 BUDGET_UNITS: dict[str, Callable[[Any], float]] = {"steps": int, "tokens": int, "usd": float, "seconds": float}
+MAX_BUDGET = 1e12
 MAX_DEPTH = 24
 """Objects and lists inside one another that data may have; what is stored keeps a few levels more."""
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
@@ -101,14 +102,20 @@ def checked_answer(asked: Mapping[str, Any], answer: Any) -> Any:
 
 
 def checked_budget(budget: Any) -> dict[str, Any]:
-    """A budget of known units and positive numbers. Raises Rejected."""
+    """A budget of known units, each limit above zero and whole where its unit is counted. Raises Rejected."""
     if not isinstance(budget, Mapping):
         raise Rejected("budget_invalid", "budget: not an object", field="budget", fix='give for example {"steps": 20}')
-    for unit, limit in budget.items():
-        if unit not in BUDGET_UNITS:
-            raise Rejected("budget_invalid", f"budget.{unit}: unknown unit", field=f"budget.{unit}", actual=unit,
-                           fix=f"use any of {', '.join(BUDGET_UNITS)}")  # fmt: skip
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < 1e12:
-            raise Rejected("budget_invalid", f"budget.{unit}: {limit!r}", field=f"budget.{unit}", limit="over 0",
-                           actual=limit, fix="give a number above zero")  # fmt: skip
-    return {unit: BUDGET_UNITS[unit](limit) for unit, limit in budget.items()}
+    return {unit: _checked_limit(unit, limit) for unit, limit in budget.items()}
+
+
+def _checked_limit(unit: str, limit: Any) -> float:
+    if unit not in BUDGET_UNITS:
+        raise Rejected("budget_invalid", f"budget.{unit}: unknown unit", field=f"budget.{unit}", actual=unit,
+                       fix=f"use any of {', '.join(BUDGET_UNITS)}")  # fmt: skip
+    counted = BUDGET_UNITS[unit] is int
+    number = isinstance(limit, int | float) and not isinstance(limit, bool)
+    if not number or not 0 < limit < MAX_BUDGET or (counted and limit != int(limit)):
+        needed = "a whole number from 1" if counted else "a number above 0"
+        raise Rejected("budget_invalid", f"budget.{unit}: {limit!r}, and {needed} is needed", field=f"budget.{unit}",
+                       limit=needed, actual=limit, fix="leave it out for the usual limit")  # fmt: skip
+    return BUDGET_UNITS[unit](limit)
