@@ -72,7 +72,8 @@ async def house(
     model = ScriptedModel(script)
     team = {name: agent if agent.output else replace(agent, tools=tools) for name, agent in discover_agents().items()}
     limits = Limits()
-    context = Context({"large": model}, assemble(team, {"large": model}, limits), NoCorpus(), limits)
+    models = {"large": model, "small": model}
+    context = Context(models, assemble(team, models, limits), NoCorpus(), limits)
     activities = discover_activities()
     async with Journal(pool, database_url).listening() as journal:
         worker = Worker(pool, journal, activities, context, model_name="scripted")
