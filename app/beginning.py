@@ -9,7 +9,8 @@ from langgraph.channels import BinaryOperatorAggregate
 from app.shapes import Shape
 
 CARRIED_MESSAGES = 20
-"""Messages of the conversation so far that a run starts with."""
+"""Messages of the conversation so far that a run starts with. They also bound what a turn stores: to LangGraph each run
+is a thread of its own, so without a bound the n-th turn would store the n - 1 before it once more."""
 
 
 def first_state(channels: Mapping[str, Any], before: Mapping[str, Any], given: Mapping[str, Any], run_id: str) -> Any:

@@ -24,6 +24,7 @@ from agents.allowance import WARN_AT, Allowance, Budget
 from agents.context import Context
 from agents.errors import BudgetExceeded, RunError, RunLost
 from app.activities import Activity
+from app.ancestry import state_before
 from app.beginning import before_team, first_state
 from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
 from app.journal import Recorder
@@ -194,11 +195,7 @@ class Claim:
         given = self._run["input"]
         if fork := given.get("fork"):
             return await self._forked(graph, fork)
-        place = given.get("from") or {"run_id": self._run["parent_run_id"]}
-        before: Row = {}
-        if place["run_id"]:
-            at = {"thread_id": place["run_id"], "checkpoint_ns": "", "checkpoint_id": place.get("checkpoint_id")}
-            before = dict((await graph.aget_state({"configurable": at})).values)
+        before = await state_before(self._pool, graph, self._run)
         return first_state(graph.channels, before, given, self._run["run_id"])
 
     async def _forked(self, graph: Any, fork: Row) -> Any:

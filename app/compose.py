@@ -19,6 +19,7 @@ from app.demo_process import demo_model
 from app.journal import Journal
 from app.models import Deadlines, Endpoint, Models
 from app.postgres import Pool, database, migrate, open_pool, opened_store
+from app.retention import Retention
 from app.runs import Runs
 from app.settings import Settings
 from app.steering import Steering
@@ -76,7 +77,10 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         allowance = Allowance(budget_of(settings))
         context = Context(models, assemble(discover_agents(), models, limits), corpus, limits, allowance)
         store = await stack.enter_async_context(opened_store(pool))
-        worker = Worker(pool, journal, activities, context, model_name=settings.model, store=store)
+        retention = retention_of(settings, pool)
+        worker = Worker(
+            pool, journal, activities, context, model_name=settings.model, store=store, chore=retention.prune
+        )
         await worker.queue.open(pool)
         runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
         steering = Steering(pool, worker.queue, runs, activities)
@@ -175,6 +179,11 @@ def limits_of(settings: Settings) -> Limits:
 def budget_of(settings: Settings) -> Budget:
     """What a run may spend that names no budget of its own."""
     return Budget(settings.budget_steps, settings.budget_tokens, settings.budget_usd, settings.budget_seconds)
+
+
+def retention_of(settings: Settings, pool: Pool) -> Retention:
+    """What is removed by age."""
+    return Retention(pool, settings.retention_days, settings.retention_resumable_days)
 
 
 async def embedder(settings: Settings) -> Embedder | None:

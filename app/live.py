@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from app.events import RunEvent
-from app.lanes import ENDED, Lane
+from app.events import ROOT, RunEvent
+from app.lanes import ENDED, Lane, Meters
 from app.markup import blocks
 from app.projection import RunView, cited_keys
 from app.readings import critical_path, floor_s, late_s, median_s, serial_s, speedup
@@ -18,6 +18,7 @@ from app.status_line import status_line
 
 JSON = dict[str, Any]
 
+_ENDS = {"succeeded": "run.finished", "failed": "run.failed", "cancelled": "run.cancelled"}
 _BY_ITEM = {"lanes": "id", "findings": "lane_id"}
 
 
@@ -50,7 +51,7 @@ class LiveView:
         self._run = run
         self.view = RunView(shape)
         self.view.question = str(run["question"])
-        self._row_status = ""
+        self._row_status = self._pruned = ""
         self._drawing = draw(shape)
         self._plan: Sequence[Any] = ()
         self._sent: JSON = {}
@@ -69,6 +70,17 @@ class LiveView:
     def status(self, status: str) -> None:
         """What the run's row says, where no event can: queued, waiting, lost."""
         self._row_status = status if status in ("queued", "lost", "waiting") else ""
+
+    def from_row(self, run: Mapping[str, Any], pruned: str) -> None:
+        """Show what the row alone says, and in `pruned` why it is all: question, answer, sources, what it took."""
+        output, began = run["output"] or {}, run["started_at"] or run["created_at"]
+        answered = {name: output[name] for name in ("answer", "missing", "budget_reached") if name in output}
+        self.view.apply(RunEvent("run.started", ROOT, None, {"question": run["question"]}, began.timestamp()))
+        self.view.sources = {it["key"]: it for it in output.get("sources", ())}
+        self.view.meters = Meters(**output.get("meters", {}))
+        end = {**answered, "error": run["error"]}
+        self.view.apply(RunEvent(_ENDS[run["status"]], ROOT, None, end, run["finished_at"].timestamp()))
+        self._pruned = pruned
 
     def whole(self, now: float | None = None) -> JSON:
         """The view, complete."""
@@ -106,6 +118,7 @@ class LiveView:
         path = critical_path(view, now)
         critical = {lane.id for lane in path}
         ended = view.ended is not None
+        said = status_line(view, self._status, now)
         return {
             **{key: self._run[key] for key in ("run_id", "thread_id", "graph")},
             "status": self._status,
@@ -113,7 +126,11 @@ class LiveView:
             "started_at": view.started_at,
             "now": now_epoch,
             "ended_s": view.ended,
-            "status_line": status_line(view, self._status, now),
+            "rested_s": round(view.rested_s, 3),
+            "worked_s": None if view.stint_at is not None else round(view.worked_s, 3),
+            "waited_s": round(view.waited_s, 3),
+            "status_line": {**said, "rest": f"{said['rest']} {self._pruned}".strip()} if self._pruned else said,
+            "pruned": self._pruned,
             "meters": {name: getattr(view.meters, name) for name in view.meters.__slots__},
             "plan": [{**sub, "state": self._state(view.lanes.get(lane_of_task(sub["id"])))} for sub in view.plan],
             "lanes": [self._lane(lane, now, lane.id in critical) for lane in view.drawn_lanes()],

@@ -4,6 +4,9 @@ Only the run's id travels; everything about a run is in its row. A run waits for
 conversation keep their order without a lock that would also hold back its branches; a run's own jobs share one. That
 lock is no fence: a worker that was paused and comes back would end the job that another one is carrying. So ending a
 job checks who has it, and the truth about a run is its epoch.
+
+Beside runs it carries one chore, every hour: each worker asks for it, and the database takes the first asking of an
+hour. A worker that starts makes up for an hour that nobody asked for, so a laptop that is on for minutes does it too.
 """
 
 import asyncio
@@ -27,6 +30,11 @@ log = logging.getLogger(__name__)
 
 TASK = "sextant.run"
 QUEUE = "runs"
+CHORE = "sextant.prune"
+CHORES = "chores"
+CHORE_AT = "17 * * * *"
+"""Minute 17 of each hour, away from everybody else's full hours."""
+CHORE_LATE_S = 3_600
 RESTART_S = 1.0
 DATABASE_GONE = (psycopg.OperationalError, psycopg.InterfaceError, ConnectorException)
 """What a database that restarts, is full or out of reach looks like; PoolTimeout is among them."""
@@ -56,6 +64,7 @@ TIMING = Timing()
 Stopped = Callable[[], bool]
 """True when a person asked for the cancellation, False when the worker is going down."""
 Execute = Callable[[str, Stopped], Awaitable[None]]
+Chore = Callable[[], Awaitable[object]]
 
 
 _OWNED = """
@@ -87,11 +96,11 @@ class OwnedJobs(JobManager):
 
 
 class RunQueue:
-    """Defers runs and works on them."""
+    """Defers runs and works on them; has the chore done."""
 
-    def __init__(self, execute: Execute, timing: Timing = TIMING) -> None:
+    def __init__(self, execute: Execute, timing: Timing = TIMING, chore: Chore | None = None) -> None:
         self._timing = timing
-        self.app = procrastinate.App(connector=PsycopgConnector())
+        self.app = procrastinate.App(connector=PsycopgConnector(), periodic_defaults={"max_delay": CHORE_LATE_S})
         self._jobs = OwnedJobs(self.app.connector)
         self.app.job_manager = self._jobs
         self.ready = False
@@ -101,6 +110,17 @@ class RunQueue:
             await execute(run_id, lambda: context.abort_reason() is AbortReason.USER_REQUEST)
 
         self._task = self.app.task(name=TASK, queue=QUEUE, pass_context=True)(run)
+        if chore:
+            self._hourly(chore)
+
+    def _hourly(self, chore: Chore) -> None:
+        """Have `chore` done once an hour by whichever worker has a place free, after the runs that wait."""
+
+        async def work(timestamp: int) -> None:
+            await chore()
+
+        task = self.app.task(name=CHORE, queue=CHORES, lock=CHORE, priority=-1)(work)
+        self.app.periodic(cron=CHORE_AT)(task)
 
     async def open(self, pool: Pool) -> None:
         """Use `pool`, which stays its owner's."""
@@ -126,7 +146,7 @@ class RunQueue:
     async def take_back(self) -> int:
         """Queue again what workers held that show no sign of life; how many."""
         stalled_s = self._timing.stalled_s
-        jobs = list(await self.app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=stalled_s))
+        jobs = list(await self.app.job_manager.get_stalled_jobs(seconds_since_heartbeat=stalled_s))
         for job in jobs:
             await self._jobs.take_back(job)
         await self.app.job_manager.prune_stalled_workers(stalled_s)
@@ -139,7 +159,7 @@ class RunQueue:
             self.ready = True
             try:
                 await self.app.run_worker_async(
-                    queues=[QUEUE],
+                    queues=[QUEUE, CHORES],
                     concurrency=concurrency,
                     install_signal_handlers=False,
                     update_heartbeat_interval=timing.heartbeat_s,

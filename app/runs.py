@@ -19,6 +19,7 @@ from app.events import ROOT, RunEvent, json_safe
 from app.journal import Journal, Recorder
 from app.postgres import Pool
 from app.queue import RunQueue
+from app.retention import refuse_pruned
 
 MAX_TITLE_CHARS = 60
 TERMINAL = ("succeeded", "failed", "cancelled")
@@ -133,7 +134,7 @@ class Runs:
             )
         await self.thread(thread_id, owner)
         given: Row = {"question": question}
-        given |= {"budget": checked_budget(budget)} if budget else {}
+        given |= {"budget": checked_budget(budget)} if budget is not None else {}
         given |= {"values": dict(values)} if values else {}
         given |= more or {}
         digest = hashlib.sha256(orjson.dumps([thread_id, graph, given, multitask, after])).hexdigest()
@@ -191,6 +192,10 @@ class Runs:
                 await self._refuse_if_busy(connection, thread_id, key)
             if parent is HEAD:
                 parent = thread["head_run_id"]
+            if inside := given.get("fork") or given.get("from"):
+                # holds off the pruning of what this run will begin with
+                source = "select pruned_at from runs where run_id = %s for key share"
+                refuse_pruned(await self._one(source, inside["run_id"], connection=connection))
             inserted = await connection.execute(
                 "insert into runs (run_id, thread_id, owner, graph, status, input, idempotency_key, request_hash, "
                 "parent_run_id) values (%s, %s, %s, %s, 'queued', %s, %s, %s, %s) "

@@ -13,6 +13,7 @@ from app.compose import App
 from app.gate import Owner
 from app.live import LiveView
 from app.replies import STILL_HERE, Streams, sse
+from app.retention import pruned_words
 from app.shapes import Shape
 
 PATCH_S = 0.06
@@ -160,6 +161,7 @@ def public(run: Mapping[str, Any]) -> dict[str, Any]:
         "created_at",
         "started_at",
         "finished_at",
+        "pruned_at",
     )
     return {name: run[name] for name in names}
 
@@ -205,13 +207,16 @@ def runs_router(get_app: GetApp, streams: Streams) -> APIRouter:
 
     @router.get("/runs/{run_id}/history")
     async def history(run_id: str, owner: Owner) -> dict[str, Any]:
-        """Checkpoints of the run, newest first."""
-        return {"checkpoints": await get_app().steering.history(run_id, owner)}
+        """Checkpoints of the run, newest first; `pruned` says why there are none any more."""
+        found = await get_app().runs.run(run_id, owner)
+        checkpoints = [] if found["pruned_at"] else await get_app().steering.history(run_id, owner)
+        return {"checkpoints": checkpoints, "pruned": pruned_words(found)}
 
     @router.get("/runs/{run_id}/effects")
     async def effects(run_id: str, owner: Owner) -> dict[str, Any]:
-        """What has left Sextant in this run."""
-        return {"effects": await get_app().steering.effects(run_id, owner)}
+        """What has left Sextant in this run; `pruned` says why nothing is known of it any more."""
+        found = await get_app().runs.run(run_id, owner)
+        return {"effects": await get_app().steering.effects(run_id, owner), "pruned": pruned_words(found)}
 
     @router.post("/runs/{run_id}/fork")
     async def fork(run_id: str, body: ForkBody, owner: Owner) -> dict[str, Any]:
@@ -227,8 +232,9 @@ def runs_router(get_app: GetApp, streams: Streams) -> APIRouter:
     @router.get("/runs/{run_id}/events")
     async def events(run_id: str, owner: Owner, after: int = 0) -> Response:
         """The run's raw log as an event stream, from after `after` on."""
-        await get_app().runs.run(run_id, owner)
-        return streams.response(owner, _raw(get_app(), run_id, after))
+        found = await get_app().runs.run(run_id, owner)
+        log = _pruned(found) if found["pruned_at"] else _raw(get_app(), run_id, after)
+        return streams.response(owner, log)
 
     @router.get("/runs/{run_id}/live")
     async def live(run_id: str, owner: Owner) -> Response:
@@ -245,6 +251,10 @@ async def _live_view(sextant: App, run_id: str, owner: str) -> tuple[LiveView, M
     live = LiveView(run, activity.shape if activity else Shape((), ()))
     live.apply(await sextant.journal.read(run_id))
     live.status(run["status"])
+    if run["status"] in TERMINAL and live.view.ended is None:  # its end is gone, maybe since a moment ago
+        run = await sextant.runs.run(run_id, owner)
+        live = LiveView(run, live.view.shape)
+        live.from_row(run, pruned_words(run))
     return live, run
 
 
@@ -268,6 +278,11 @@ async def _patches(sextant: App, run_id: str, live: LiveView, run: Mapping[str, 
             return
         await asyncio.sleep(PATCH_S)
     yield sse("bye", {})
+
+
+async def _pruned(run: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    yield sse("run.pruned", {"at": run["pruned_at"].timestamp(), "message": pruned_words(run)})
+    yield sse("end", {"status": run["status"]})
 
 
 async def _raw(sextant: App, run_id: str, after: int) -> AsyncIterator[bytes]:

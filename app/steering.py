@@ -15,6 +15,7 @@ from app.events import json_safe
 from app.journal import CHANNEL, COMMANDS
 from app.postgres import Pool, checkpointer
 from app.queue import RunQueue
+from app.retention import refuse_pruned
 from app.runs import Row, Runs
 
 MAX_HISTORY = 200
@@ -112,12 +113,15 @@ class Steering:
         return await self._again(run, condition, change, owner)
 
     async def _again(self, run: Row, condition: str, change: Row, owner: str) -> Row:
+        condition = f"pruned_at is null and {condition}"
         async with self._pool.connection() as connection, connection.transaction():
             if change:
                 merge = f"update runs set input = input || %s where run_id = %s and {condition}"
                 await connection.execute(merge, (Jsonb(change), run["run_id"]))
             await self._wake(connection, run["run_id"], condition)
-        return await self._runs.run(run["run_id"], owner)
+        run = await self._runs.run(run["run_id"], owner)
+        refuse_pruned(run)
+        return run
 
     async def _wake(self, connection: Any, run_id: str, condition: str) -> bool:
         """Queue a run that stands still. The raised epoch fences whoever may still hold it."""
@@ -154,6 +158,7 @@ class Steering:
     ) -> Row:
         """A new run from a checkpoint of this one, with fields of the state or the question changed."""
         run = await self._runs.run(run_id, owner)
+        refuse_pruned(run)
         state = await self._graph(run).aget_state(_place(run_id, checkpoint_id))
         if state.created_at is None:
             raise NotFound(f"there is no checkpoint {checkpoint_id} in run {run_id}")

@@ -24,7 +24,7 @@ from app.journal import CHANNEL, Journal
 from app.outcome import described
 from app.postgres import Pool, StaleWriter
 from app.projection import RunView
-from app.queue import DATABASE_GONE, TIMING, RunQueue, Stopped, Timing
+from app.queue import DATABASE_GONE, TIMING, Chore, RunQueue, Stopped, Timing
 from app.shapes import Shape
 
 log = logging.getLogger(__name__)
@@ -77,10 +77,11 @@ class Worker:
         timing: Timing = TIMING,
         writers: Writers = WRITERS,
         store: BaseStore | None = None,
+        chore: Chore | None = None,
     ) -> None:
         self._pool, self._journal, self._activities, self._context = pool, journal, activities, context
         self._model_name, self._timing, self._writers, self._store = model_name, timing, writers, store
-        self.queue = RunQueue(self.execute, timing)
+        self.queue = RunQueue(self.execute, timing, chore)
         self.name = f"worker-{uuid4().hex[:8]}"
         self._claims: dict[str, Claim] = {}
         # strict deserialisation knows the types of a graph's own state, not those of the agents inside it

@@ -28,9 +28,9 @@ select * from (
 """
 _COPIED_RUNS = """
 insert into runs (run_id, thread_id, owner, graph, status, input, output, error, created_at, started_at, finished_at,
-                  parent_run_id)
+                  parent_run_id, pruned_at, left_behind)
 select %(new)s, %(thread_id)s, owner, graph, status, input, output, error, created_at, started_at, finished_at,
-       %(parent)s
+       %(parent)s, pruned_at, case when pruned_at is not null then 'rows' end
 from runs where run_id = %(old)s
 """
 _COPIED_EVENTS = """

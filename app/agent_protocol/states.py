@@ -14,6 +14,7 @@ from langgraph.types import StateSnapshot
 from app.borders import NotFound, Rejected
 from app.compose import App
 from app.postgres import StaleWriter, checkpointer
+from app.retention import refuse_pruned
 
 NO_EPOCH = -1
 """No claim ever has it, so a saver that carries it can only read."""
@@ -124,6 +125,7 @@ async def edited(app: App, run: Row, checkpoint_id: str | None, values: Any, as_
     """
     if run["status"] in ("queued", "running", "lost"):
         raise Busy(f"run {run['run_id']} is {run['status']}")
+    refuse_pruned(run)
     saver = checkpointer(app.pool, run["run_id"], run["epoch"])
     graph: Any = app.activities[run["graph"]].builder.compile(checkpointer=saver, name=run["graph"])
     try:
