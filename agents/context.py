@@ -37,6 +37,9 @@ class Limits:
     subtask_timeout_s: float = 120
     """Deadline of one sub-agent."""
 
+    quorum: float = 1.0
+    """Share of what a step waits for with which it goes on, where the plan says nothing; 1 is all."""
+
     subtask_tokens: int | None = None
     """Tokens that one agent may use for one question; at 80 % it is made to answer. None: no limit of its own."""
 
@@ -54,6 +57,10 @@ class Context:
     """What this run may still spend."""
     owner: str = "local"
     """Whose run it is: what is kept for one person is kept under this name."""
+    tools: frozenset[str] | None = None
+    """Names of the tools that may be called; None for all of a role's. A person's choice for one sub-task."""
+    review_plan: bool = False
+    """A person wants to see, and perhaps change, a plan before it runs."""
     ledger: Ledger | None = None
     """Where effects are written down; None where no run is behind the call, as in a test of one graph."""
     memory: Memory | None = None

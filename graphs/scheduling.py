@@ -8,17 +8,21 @@ Three traps decide the shape of this file:
 
 - LangGraph derives a task's id from its name and the *order of calls* in the node. If a sub-task were called only when
   its inputs are there, a resumed run, in which finished ones return at once, would call in another order and match
-  results to the wrong ids. So all are called up front, in plan order, and each waits for its inputs inside.
+  results to the wrong ids. So all are called up front, in plan order, and each waits for its inputs inside. What is
+  done about a slow or a failed one (a twin, another try) happens inside its own task for the same reason.
 - An exception that leaves the node would cancel the siblings, which would run again on resume, tools included. So a
   failure is data: a `Finding` with a state.
 - A sub-task may have finished and its worker died before anybody heard of it. So a resumed run tells of it once more.
+
+Who may work and who is late is decided in `graphs/stragglers.py`, what a plan is worth in `graphs/plans.py`.
 """
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from graphlib import CycleError, TopologicalSorter
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from langchain_core.callbacks import adispatch_custom_event
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
@@ -28,8 +32,15 @@ from agents.allowance import Allowance
 from agents.context import Limits
 from agents.errors import RunError, RunLost
 from agents.planner import Plan, SubTask
+from graphs.plans import BadPlan as BadPlan
+from graphs.plans import checked as checked
+from graphs.plans import estimates, runnable, urgency
+from graphs.stragglers import Pace, Places, Turn
 
-State = Literal["done", "partial", "failed", "timed_out", "skipped"]
+State = Literal["done", "partial", "failed", "timed_out", "skipped", "cancelled"]
+END = ""
+"""Stands for the end of the plan, which waits like a sub-task. No sub-task has an empty id that counts."""
+GOOD = frozenset({"done", "partial"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,80 +53,341 @@ class Finding:
     text: str = ""
     reason: str = ""
     """Why there is no full result, as a sentence; empty when there is."""
-
-
-class BadPlan(ValueError):
-    """The plan cannot be run; the message says why, for the planner to read."""
-
-
-def checked(plan: Plan, roles: Mapping[str, str], limits: Limits) -> Plan:
-    """The plan if it can be run, else BadPlan: width, ids, an empty question, an unknown role or input, a cycle."""
-    ids = [sub.id for sub in plan.tasks]
-    if not 1 <= len(ids) <= limits.max_subtasks:
-        raise BadPlan(f"tasks: {len(ids)} of 1 to {limits.max_subtasks}")
-    if len(set(ids)) != len(ids):
-        raise BadPlan(f"ids repeat: {', '.join(sorted({i for i in ids if ids.count(i) > 1}))}")
-    for sub in plan.tasks:
-        if not sub.question.strip():
-            raise BadPlan(f"sub-task {sub.id}: its question is empty")
-        if sub.role not in roles:
-            raise BadPlan(f"sub-task {sub.id}: unknown role {sub.role!r}; there are {', '.join(sorted(roles))}")
-        if missing := [needed for needed in sub.depends_on if needed not in ids]:
-            raise BadPlan(f"sub-task {sub.id}: depends on {', '.join(missing)}, which the plan does not hold")
-    try:
-        TopologicalSorter({sub.id: sub.depends_on for sub in plan.tasks}).prepare()
-    except CycleError as error:
-        raise BadPlan(f"sub-tasks wait for each other: {' -> '.join(error.args[1])}") from error
-    return plan
+    seconds: float = field(default=0.0, compare=False)
+    """From its start to its end, other tries included."""
+    cost_usd: float | None = field(default=None, compare=False)
+    """What its model calls cost, where that is known."""
 
 
 Work = Callable[[SubTask, Sequence[Finding]], Awaitable[Finding]]
 """Do one sub-task, given the findings of those it depends on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Remedies:
+    """What may be done about a sub-task that is late or fails. By default nothing."""
+
+    twin: Callable[[SubTask], bool] | None = None
+    """Whether a late one may be done twice at once: only if all that it may call can be repeated safely."""
+    again: Callable[[SubTask, Finding], Awaitable[SubTask | None]] | None = None
+    """Another sub-task in the place of one that failed or timed out, perhaps of another role; None gives it up."""
+    late_by_s: float = 1.0
+    """Nobody is late by less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What runs and reports sub-tasks. A simulation puts plain coroutines on a loop whose time jumps here."""
+
+    call: Callable[[Any], Callable[..., Awaitable[Finding]]] = task
+    tell: Callable[[str, Mapping[str, Any]], Awaitable[None]] = adispatch_custom_event
+
+
+LANGGRAPH = Engine()
+NO_REMEDIES = Remedies()
+
+
 async def run_plan(
-    plan: Plan, work: Work, limits: Limits, allowance: Allowance, known: Mapping[str, Finding] | None = None
+    plan: Plan,
+    work: Work,
+    limits: Limits,
+    allowance: Allowance,
+    known: Mapping[str, Finding] | None = None,
+    *,
+    remedies: Remedies = NO_REMEDIES,
+    usual_s: Mapping[str, float] | None = None,
+    engine: Engine = LANGGRAPH,
 ) -> list[Finding]:
-    """Findings in plan order, one for each sub-task, whatever happened to it.
+    """Findings in plan order, one for each sub-task that is switched on, whatever happened to it.
 
-    At most `limits.max_parallel` work at once, each within `limits.subtask_timeout_s` of its own start. When the run
-    concludes, what has not begun is skipped and, if a person wants the answer now, what has begun is cut short. Sub-
-    tasks with a `known` finding are not done again. Interrupts of several sub-tasks surface together, after the
-    others ended.
+    At most `limits.max_parallel` work at once, the most urgent first, each within `limits.subtask_timeout_s` of its own
+    start. Where the plan or the limits name a quorum, a step goes on with so many of the results that it waits for, and
+    what nobody waits for any more is cancelled. When the run concludes, what has not begun is skipped and, if a person
+    wants the answer now, what has begun is cut short. Sub-tasks with a `known` finding are not done again; `usual_s`
+    is what roles usually take. Interrupts of several sub-tasks surface together, after the others ended.
     """
-    running = asyncio.Semaphore(limits.max_parallel)
-    found: dict[str, asyncio.Future[Finding | None]] = {sub.id: asyncio.Future() for sub in plan.tasks}
-    told: set[str] = set(known or ())
+    run = Run(runnable(plan), work, limits, allowance, known or {}, remedies, usual_s, engine)
+    return await run.findings()
 
-    @task
-    async def sub_agent(sub: SubTask) -> Finding:
-        if known and sub.id in known:
-            return known[sub.id]
-        inputs = [await found[needed] for needed in dict.fromkeys(sub.depends_on)]
-        told.add(sub.id)
-        ready = [finding for finding in inputs if finding is not None]
-        if len(ready) < len(inputs):
-            raise GraphInterrupt(())  # it waits for a sub-task that waits for a person
-        if inputs and not any(finding.text for finding in ready):
-            return await _report(Finding(sub.id, sub.title, "skipped", reason="nothing it depends on has a result"))
-        async with running:
-            if allowance.concluding():
-                return await _report(Finding(sub.id, sub.title, "skipped", reason=_why_skipped(allowance)))
-            return await _attempt(sub, ready, work, limits.subtask_timeout_s, allowance)
 
-    async def publish(sub: SubTask, call: Awaitable[Finding]) -> Finding:
+async def sub_agent(run: "Run", sub: SubTask) -> Finding:
+    """One sub-task, from its inputs to its finding: a LangGraph task."""
+    return await run.one(sub)
+
+
+async def twin(run: "Run", sub: SubTask, inputs: Sequence[Finding]) -> Finding:
+    """The same sub-task once more, beside its first try: a LangGraph task inside that of the sub-task."""
+    return await run.second(sub, inputs)
+
+
+class Run:
+    """One plan at work."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        work: Work,
+        limits: Limits,
+        allowance: Allowance,
+        known: Mapping[str, Finding],
+        remedies: Remedies,
+        usual_s: Mapping[str, float] | None,
+        engine: Engine,
+    ) -> None:
+        self.plan, self.work, self.limits, self.allowance = plan, work, limits, allowance
+        self.known, self.remedies, self.engine = known, remedies, engine
+        self._urgency = urgency(plan, estimates(plan, usual_s))
+        self._places = Places(1 if plan.in_turn else limits.max_parallel)
+        self._pace = Pace(remedies.late_by_s, self._is_late if remedies.twin else None)
+        self._told: set[str] = set()
+        self._found: dict[str, asyncio.Future[Finding | None]] = {sub.id: asyncio.Future() for sub in plan.tasks}
+        for sub in plan.tasks:
+            if sub.id in known:
+                self._found[sub.id].set_result(known[sub.id])
+        self._needs = _needs(plan)
+        self._waiting = Counter(need for needs in self._needs.values() for need in needs)
+        """How many steps still wait for each."""
+
+    async def findings(self) -> list[Finding]:
+        """All findings; or one interrupt with every question in it; or what else ended the node."""
+        begin = self.engine.call(sub_agent)
+        # dispatched in plan order, before any has had a chance to finish: see the first trap above
+        calls = [(sub, begin(self, sub)) for sub in self.plan.tasks if sub.id not in self.known]
+        watches = [asyncio.ensure_future(self._hurried())]
+        if self._quorum(last := len(self._needs[END])) < last:
+            watches.append(asyncio.ensure_future(self._ended_early()))
+        try:
+            outcomes = await asyncio.gather(*(self._publish(sub, it) for sub, it in calls), return_exceptions=True)
+        finally:
+            self._pace.stop()
+            for watch in watches:
+                watch.cancel()
+            await asyncio.wait(watches)
+        found = {finding.task_id: finding for finding in _settled(outcomes)}
+        return [found.get(sub.id) or self.known[sub.id] for sub in self.plan.tasks]
+
+    async def _publish(self, sub: SubTask, call: Awaitable[Finding]) -> Finding:
+        """Wait for a sub-task's end, and let those begin that wait for it, should it not have told them itself."""
         try:
             finding = await call
         except BaseException:
-            found[sub.id].set_result(None)
+            self._settle(sub.id, None)
             raise
-        found[sub.id].set_result(finding)
-        return finding if sub.id in told else await _report(finding)
+        if sub.id in self._told:
+            self._settle(sub.id, finding)
+            return finding
+        self._pace.remember(finding.seconds if finding.state in GOOD else 0.0)
+        self._settle(sub.id, finding)
+        return await self._report(finding)
 
-    # dispatched in plan order, before any has had a chance to finish: see the first trap above
-    calls = [(sub, sub_agent(sub)) for sub in plan.tasks]
-    outcomes = await asyncio.gather(*(publish(sub, call) for sub, call in calls), return_exceptions=True)
-    return _settled(outcomes)
+    def _settle(self, id_: str, finding: Finding | None) -> None:
+        if not self._found[id_].done():
+            self._found[id_].set_result(finding)
+
+    # -- one sub-task ------------------------------------------------------------------------------------------------
+
+    async def one(self, sub: SubTask) -> Finding:
+        """Wait for its inputs and a place, do it, and tell."""
+        inputs = await self._enough(sub.depends_on)
+        self._told.add(sub.id)
+        self._go_on(sub.id)
+        if inputs and not any(finding.text for finding in inputs) and self._waiting[sub.id]:
+            finding = Finding(sub.id, sub.title, "skipped", reason="nothing it depends on has a result")
+            self._settle(sub.id, finding)
+            return await self._report(finding)
+        async with self._places.place(self._urgency[sub.id]):
+            finding = self._not_begun(sub) or await self._tries(sub, inputs)
+            # before the place is free: those whose inputs are complete now line up for it like everybody else
+            self._settle(sub.id, finding)
+        return await self._report(finding)
+
+    def _not_begun(self, sub: SubTask) -> Finding | None:
+        if not self._waiting[sub.id]:
+            return Finding(sub.id, sub.title, "cancelled", reason="not begun: enough of the others were done")
+        if not self.allowance.concluding():
+            return None
+        share, unit = self.allowance.share()
+        why = f"not begun: {share:.0%} of the budget of {unit} was spent"
+        if self.allowance.hurry.is_set():
+            why = "not begun when the answer was asked for"
+        return Finding(sub.id, sub.title, "skipped", reason=why)
+
+    async def _tries(self, sub: SubTask, inputs: Sequence[Finding]) -> Finding:
+        """Do it and, where it failed, perhaps what is planned in its place."""
+        about = {"task_id": sub.id, "title": sub.title, "role": sub.role, "question": sub.question}
+        await self.engine.tell("agent.spawned", about)
+        turn, finding = self._pace.begin(sub.id), None
+        try:
+            finding = await self._raced(sub, self.work(sub, inputs), turn, inputs)
+            if self.remedies.again and finding.state in ("failed", "timed_out") and not self.allowance.concluding():
+                finding = await self._raced(sub, self._instead(sub, finding, inputs), turn)
+        finally:
+            seconds = self._pace.end(sub.id, finding is not None and finding.state in GOOD)
+        return replace(finding, seconds=seconds)
+
+    async def _instead(self, sub: SubTask, failed: Finding, inputs: Sequence[Finding]) -> Finding:
+        """Do what is planned in the place of one that failed; its finding when nothing is."""
+        assert self.remedies.again is not None
+        try:
+            planned = await self.remedies.again(sub, failed)
+        except RunError as error:
+            return replace(failed, reason=f"{failed.reason}; no other way was planned: {error}")
+        if planned is None:
+            return failed
+        planned = planned.model_copy(update={"id": sub.id, "depends_on": sub.depends_on})
+        about = {"task_id": sub.id, "title": planned.title, "role": planned.role, "question": planned.question}
+        await self.engine.tell("plan.revised", {**about, "reason": failed.reason, "was": sub.role})
+        second = await self._kept(sub, self.work(planned, inputs))
+        if second.state in GOOD:
+            return second
+        return replace(second, reason=f"{second.reason}; before that, {failed.reason}")
+
+    async def _kept(self, sub: SubTask, work: Awaitable[Finding]) -> Finding:
+        """What the work comes to, its failure included."""
+        try:
+            return await work
+        except (GraphBubbleUp, RunLost):
+            raise
+        except asyncio.CancelledError:
+            if (current := asyncio.current_task()) is None or current.cancelling():
+                raise
+            reason = "something it waited for was cancelled"  # nobody cancelled the sub-task
+        except RunError as error:
+            reason = str(error)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        return Finding(sub.id, sub.title, "failed", reason=reason)
+
+    # -- a race against time, and perhaps a twin ---------------------------------------------------------------------
+
+    async def _raced(
+        self, sub: SubTask, work: Awaitable[Finding], turn: Turn, inputs: Sequence[Finding] | None = None
+    ) -> Finding:
+        """Do the work until it ends, its time is over, or it is told to stop. With `inputs` it may get a twin."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self.limits.subtask_timeout_s
+        rivals: list[asyncio.Future[Finding]] = [asyncio.ensure_future(self._kept(sub, work))]
+        try:
+            while True:
+                left_s = max(0.0, ends_at - loop.time())
+                racing = {*(rival for rival in rivals if not rival.done()), turn.told}
+                await asyncio.wait(racing, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                if (finding := _winner(rivals)) is not None:
+                    return finding
+                word = turn.take()
+                if word == "late":
+                    rivals += [self._twin(sub, inputs)] if inputs is not None else []
+                elif word is not None or loop.time() >= ends_at:
+                    return self._cut(sub, word)
+        finally:
+            await self._end(sub, rivals)
+
+    def _cut(self, sub: SubTask, word: str | None) -> Finding:
+        if word == "hurry":
+            return Finding(sub.id, sub.title, "partial", reason="cut short when the answer was asked for")
+        if word == "enough":
+            return Finding(sub.id, sub.title, "cancelled", reason="enough of the others were done")
+        limit_s = self.limits.subtask_timeout_s
+        return Finding(sub.id, sub.title, "timed_out", reason=f"not finished within {limit_s:g} s")
+
+    def _twin(self, sub: SubTask, inputs: Sequence[Finding]) -> asyncio.Future[Finding]:
+        return asyncio.ensure_future(self.engine.call(twin)(self, sub, inputs))
+
+    async def second(self, sub: SubTask, inputs: Sequence[Finding]) -> Finding:
+        """A twin's part: wait for a place, tell, and do the same work."""
+        async with self._places.place(self._urgency[sub.id]):
+            usual_s, turn = self._pace.usual_s() or 0.0, self._pace.turns[sub.id]
+            late = {"usual_s": usual_s, "elapsed_s": asyncio.get_running_loop().time() - turn.begun_at}
+            await self.engine.tell("agent.twin_started", {"task_id": sub.id, "title": sub.title, **late})
+            return await self._kept(sub, self.work(sub, inputs))
+
+    async def _end(self, sub: SubTask, rivals: Sequence[asyncio.Future[Finding]]) -> None:
+        """Cancel whoever is still at work, and say which of two it was."""
+        still = [rival for rival in rivals if not rival.done()]
+        for rival in still:
+            rival.cancel()
+        if still:
+            await asyncio.wait(still)
+        if len(rivals) == 2 and len(still) == 1:
+            which = "twin" if still[0] is rivals[1] else "first"
+            await self.engine.tell("agent.cancelled", {"task_id": sub.id, "which": which, "reason": "the other won"})
+
+    def _is_late(self, id_: str) -> None:
+        sub = next(sub for sub in self.plan.tasks if sub.id == id_)
+        if self.remedies.twin and self.remedies.twin(sub):
+            self._pace.turns[id_].say("late")
+
+    # -- what ends the waiting ---------------------------------------------------------------------------------------
+
+    def _quorum(self, of: int) -> int:
+        """How many of so many results are enough."""
+        return min(of, self.plan.quorum or math.ceil(self.limits.quorum * of))
+
+    async def _ended_early(self) -> None:
+        await self._enough(self._needs[END])
+        self._go_on(END)
+
+    async def _enough(self, ids: Sequence[str]) -> list[Finding]:
+        """The findings of `ids` that are there when enough have a result, in their order."""
+        waits = [self._found[id_] for id_ in dict.fromkeys(ids)]
+        enough = self._quorum(len(waits))
+        if enough == len(waits):
+            found = [await wait for wait in waits]
+        else:
+            while sum(_has_result(wait) for wait in waits) < enough and not all(wait.done() for wait in waits):
+                open_ = [wait for wait in waits if not wait.done()]
+                await asyncio.wait(open_, return_when=asyncio.FIRST_COMPLETED)
+            found = [wait.result() for wait in waits if wait.done()]
+        ready = [finding for finding in found if finding is not None]
+        if len(ready) < len(found) and sum(bool(finding.text) for finding in ready) < enough:
+            raise GraphInterrupt(())  # it waits for a sub-task that waits for a person
+        return ready
+
+    def _go_on(self, step: str) -> None:
+        """A step waits for its inputs no longer. What nobody waits for is not worth its price."""
+        for id_ in self._needs.pop(step, ()):
+            self._waiting[id_] -= 1
+            if self._waiting[id_] or self._found[id_].done():
+                continue
+            if turn := self._pace.turns.get(id_):
+                turn.say("enough")
+            elif id_ not in self._told:  # it still waits itself, and nothing has to be done for it
+                self._go_on(id_)
+
+    async def _hurried(self) -> None:
+        await self.allowance.hurry.wait()
+        for turn in self._pace.turns.values():
+            turn.say("hurry")
+
+    async def _report(self, finding: Finding) -> Finding:
+        await self.engine.tell("agent.finished", asdict(finding))
+        return finding
+
+
+def _needs(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Step -> what it waits for. The end of the plan waits for what nothing else waits for."""
+    needs = {sub.id: tuple(dict.fromkeys(sub.depends_on)) for sub in plan.tasks}
+    needed = {need for needs_ in needs.values() for need in needs_}
+    return {**needs, END: tuple(id_ for id_ in needs if id_ not in needed)}
+
+
+def _has_result(wait: asyncio.Future[Finding | None]) -> bool:
+    return wait.done() and (finding := wait.result()) is not None and bool(finding.text)
+
+
+def _winner(rivals: Sequence[asyncio.Future[Finding]]) -> Finding | None:
+    """The first result; a failure only when nobody is left who could still have a result.
+
+    Raises what ends a first try, or the run; a twin that ends so is out of the race.
+    """
+    ended = [rival for rival in rivals if rival.done() and not rival.cancelled()]
+    for rival in ended:
+        if (error := rival.exception()) and (rival is rivals[0] or isinstance(error, RunLost)):
+            raise error
+    findings = [rival.result() for rival in ended if not rival.exception()]
+    if good := [finding for finding in findings if finding.state in GOOD]:
+        return good[0]
+    return findings[0] if findings and all(rival.done() for rival in rivals) else None
 
 
 def _settled(outcomes: Sequence[Finding | BaseException]) -> list[Finding]:
@@ -127,51 +399,3 @@ def _settled(outcomes: Sequence[Finding | BaseException]) -> list[Finding]:
     if interrupts:
         raise GraphInterrupt(tuple(question for interrupt in interrupts for question in interrupt.args[0]))
     return [outcome for outcome in outcomes if isinstance(outcome, Finding)]
-
-
-def _why_skipped(allowance: Allowance) -> str:
-    if allowance.hurry.is_set():
-        return "not begun when the answer was asked for"
-    share, unit = allowance.share()
-    return f"not begun: {share:.0%} of the budget of {unit} was spent"
-
-
-async def _attempt(
-    sub: SubTask, inputs: Sequence[Finding], work: Work, timeout_s: float, allowance: Allowance
-) -> Finding:
-    await adispatch_custom_event(
-        "agent.spawned", {"task_id": sub.id, "title": sub.title, "role": sub.role, "question": sub.question}
-    )
-    return await _report(await _guarded(sub, inputs, work, timeout_s, allowance))
-
-
-async def _report(finding: Finding) -> Finding:
-    await adispatch_custom_event("agent.finished", asdict(finding))
-    return finding
-
-
-async def _guarded(
-    sub: SubTask, inputs: Sequence[Finding], work: Work, timeout_s: float, allowance: Allowance
-) -> Finding:
-    """Do the work until it ends, its time is over, or a person wants the answer now."""
-    job = asyncio.ensure_future(work(sub, inputs))
-    now = asyncio.ensure_future(allowance.hurry.wait())
-    try:
-        await asyncio.wait({job, now}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if job.cancelled():  # by something inside it: nobody cancelled the sub-task
-            return Finding(sub.id, sub.title, "failed", reason="something it waited for was cancelled")
-        if job.done():
-            return job.result()
-        if now.done():
-            return Finding(sub.id, sub.title, "partial", reason="cut short when the answer was asked for")
-        return Finding(sub.id, sub.title, "timed_out", reason=f"not finished within {timeout_s:g} s")
-    except (GraphBubbleUp, RunLost):
-        raise
-    except RunError as error:
-        return Finding(sub.id, sub.title, "failed", reason=str(error))
-    except Exception as error:
-        return Finding(sub.id, sub.title, "failed", reason=f"{type(error).__name__}: {error}")
-    finally:
-        job.cancel()
-        now.cancel()
-        await asyncio.wait({job, now})

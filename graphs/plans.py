@@ -1,0 +1,202 @@
+"""What a plan is worth before it runs: whether it can be run, how long it would take, whether a team pays.
+
+Sub-tasks cost seconds, not microseconds, so a plan is scheduled like a data pipeline: the most urgent first, where the
+urgency of a sub-task is the longest chain of work that hangs on it. A team pays where the coordination of it and the
+longest chain together are shorter than all sub-tasks one after the other. Pure: knows nothing of LangGraph.
+"""
+
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from agents.context import Limits
+from agents.planner import Plan, SubTask
+
+USUAL_S = 8.0
+"""Of a sub-task of which neither the planner nor any earlier run says anything."""
+MAX_ESTIMATE_S = 3600.0
+COORDINATION_S = 0.01
+PER_SUB_TASK_S = 0.005
+"""What a team costs beside the work itself; measured by tests/bench/makespan.py and fan_out.py on two slow cores."""
+MAX_QUESTION_CHARS = 20_000
+MAX_LABEL_CHARS = 200
+
+
+class BadPlan(ValueError):
+    """The plan cannot be run; the message says why, for the planner or the person who wrote it to read."""
+
+    def __init__(self, message: str, field: str = "tasks") -> None:
+        super().__init__(message)
+        self.field = field
+        """Where in the plan: `tasks.2.role`."""
+
+
+def checked(
+    plan: Plan, roles: Mapping[str, str], limits: Limits, tools: Mapping[str, Sequence[str]] | None = None
+) -> Plan:
+    """The plan if it can be run, else BadPlan: width, ids, an empty question, an unknown role, tool or input, a cycle.
+
+    `tools`: role -> names of its tools; without it, a plan's choice of tools is not looked at.
+    """
+    ids = [sub.id for sub in plan.tasks]
+    if not 1 <= len(ids) <= limits.max_subtasks:
+        raise BadPlan(f"tasks: {len(ids)} of 1 to {limits.max_subtasks}")
+    if len(set(ids)) != len(ids):
+        raise BadPlan(f"ids repeat: {', '.join(sorted({i for i in ids if ids.count(i) > 1}))}")
+    if not any(sub.enabled for sub in plan.tasks):
+        raise BadPlan("tasks: all are switched off")
+    for at, sub in enumerate(plan.tasks):
+        _check_words(sub, at)
+        if sub.role not in roles:
+            known = ", ".join(sorted(roles))
+            raise BadPlan(f"sub-task {sub.id}: unknown role {sub.role!r}; there are {known}", f"tasks.{at}.role")
+        if missing := [needed for needed in sub.depends_on if needed not in ids]:
+            problem = f"depends on {', '.join(missing)}, which the plan does not hold"
+            raise BadPlan(f"sub-task {sub.id}: {problem}", f"tasks.{at}.depends_on")
+        if strange := [name for name in sub.tools if name not in (tools or {}).get(sub.role, sub.tools)]:
+            raise BadPlan(f"sub-task {sub.id}: {sub.role} has no tool {', '.join(strange)}", f"tasks.{at}.tools")
+    _check_order(plan)
+    return plan
+
+
+def _check_words(sub: SubTask, at: int) -> None:
+    if not sub.question.strip():
+        raise BadPlan(f"sub-task {sub.id}: its question is empty", f"tasks.{at}.question")
+    sizes = (("id", MAX_LABEL_CHARS), ("title", MAX_LABEL_CHARS), ("question", MAX_QUESTION_CHARS))
+    for name, most in sizes:
+        if (size := len(getattr(sub, name))) > most:
+            raise BadPlan(f"sub-task {at + 1}: {name} of {size:,} characters of at most {most:,}", f"tasks.{at}.{name}")
+
+
+def _check_order(plan: Plan) -> None:
+    try:
+        TopologicalSorter({sub.id: sub.depends_on for sub in plan.tasks}).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        at = next(at for at, sub in enumerate(plan.tasks) if sub.id == circle[0])
+        raise BadPlan(f"sub-tasks wait for each other: {' -> '.join(circle)}", f"tasks.{at}.depends_on") from error
+
+
+def runnable(plan: Plan) -> Plan:
+    """The plan without what is switched off; nothing waits for that."""
+    kept = {sub.id for sub in plan.tasks if sub.enabled}
+    if len(kept) == len(plan.tasks):
+        return plan
+    tasks = [
+        sub.model_copy(update={"depends_on": [need for need in sub.depends_on if need in kept]})
+        for sub in plan.tasks
+        if sub.id in kept
+    ]
+    return plan.model_copy(update={"tasks": tasks})
+
+
+# -- how long it takes -------------------------------------------------------------------------------------------------
+
+
+def estimates(plan: Plan, usual_s: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Seconds of each sub-task: what the planner said, else what its role usually takes, else a constant."""
+    return {
+        sub.id: sub.estimate_s if 0 < sub.estimate_s <= MAX_ESTIMATE_S else (usual_s or {}).get(sub.role, USUAL_S)
+        for sub in plan.tasks
+    }
+
+
+def urgency(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
+    """Longest chain of work from the beginning of each sub-task to the end of the plan."""
+    after: dict[str, list[str]] = {sub.id: [] for sub in plan.tasks}
+    for sub in plan.tasks:
+        for need in sub.depends_on:
+            after[need].append(sub.id)
+    found: dict[str, float] = {}
+    for id_ in TopologicalSorter(after).static_order():  # whatever hangs on a sub-task comes before it
+        found[id_] = seconds[id_] + max((found[later] for later in after[id_]), default=0.0)
+    return found
+
+
+def makespan(plan: Plan, seconds: Mapping[str, float], width: int) -> float:
+    """Seconds that the plan takes with `width` at work at once, the most urgent of the ready ones first."""
+    urgent = urgency(plan, seconds)
+    blocked = {sub.id: len(set(sub.depends_on)) for sub in plan.tasks}
+    after: dict[str, list[str]] = {sub.id: [] for sub in plan.tasks}
+    for sub in plan.tasks:
+        for need in set(sub.depends_on):
+            after[need].append(sub.id)
+    order = {sub.id: at for at, sub in enumerate(plan.tasks)}
+    ready = [(-urgent[id_], order[id_], id_) for id_, count in blocked.items() if not count]
+    heapq.heapify(ready)
+    at_work: list[tuple[float, str]] = []
+    now = 0.0
+    while ready or at_work:
+        while ready and len(at_work) < width:
+            id_ = heapq.heappop(ready)[2]
+            heapq.heappush(at_work, (now + seconds[id_], id_))
+        now = at_work[0][0]
+        while at_work and at_work[0][0] <= now:
+            for later in after[heapq.heappop(at_work)[1]]:
+                blocked[later] -= 1
+                if not blocked[later]:
+                    heapq.heappush(ready, (-urgent[later], order[later], later))
+    return now
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a plan is expected to take."""
+
+    seconds: Mapping[str, float]
+    """Of each sub-task."""
+    parallel_s: float
+    """Side by side, without the coordination."""
+    serial_s: float
+    overhead_s: float
+    """Coordination of the team."""
+
+    @property
+    def pays(self) -> bool:
+        """True when a team is quicker than one after the other."""
+        return len(self.seconds) > 1 and self.overhead_s + self.parallel_s < self.serial_s
+
+    def shown(self) -> dict[str, float]:
+        """As the plan's event carries it."""
+        return {name: round(getattr(self, name), 3) for name in ("parallel_s", "serial_s", "overhead_s")}
+
+    def decision(self) -> str:
+        """The sentence for whoever looks at the plan."""
+        if len(self.seconds) == 1:
+            return "One sub-task: no team starts."
+        together = f"about {_s(self.overhead_s + self.parallel_s)} with {_s(self.overhead_s)} of coordination"
+        if self.pays:
+            return f"Side by side: {together}, {_s(self.serial_s)} one after the other."
+        return f"One after the other, {_s(self.serial_s)}: side by side would take {together}."
+
+
+def forecast(plan: Plan, seconds: Mapping[str, float], limits: Limits) -> Forecast:
+    """What the plan is expected to take, by these estimates."""
+    overhead_s = COORDINATION_S + PER_SUB_TASK_S * len(plan.tasks)
+    return Forecast(seconds, makespan(plan, seconds, limits.max_parallel), math.fsum(seconds.values()), overhead_s)
+
+
+def single(question: str, role: str, note: str) -> Plan:
+    """A plan of one sub-task that takes the whole question."""
+    only = SubTask(id="1", title="The question", question=question, role=role, depends_on=[])
+    return Plan(tasks=[only], note=note)
+
+
+def settled(plan: Plan, question: str, expected: Forecast) -> Plan:
+    """The plan that is worth running: as it is where a team pays, else in one go.
+
+    Sub-tasks of one role become one sub-task, which is what one agent would do in turns anyway; those of several roles
+    are done one after the other.
+    """
+    if expected.pays or len(plan.tasks) == 1:
+        return plan
+    roles = {sub.role for sub in plan.tasks}
+    if len(roles) > 1:
+        return plan.model_copy(update={"in_turn": True})
+    return single(question, roles.pop(), f"{plan.note} {expected.decision()} So one agent takes the whole.".strip())
+
+
+def _s(seconds: float) -> str:
+    return f"{seconds:.3g} s"
