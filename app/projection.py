@@ -53,8 +53,14 @@ class RunView:
         self.budget_reached: dict[str, Any] | None = None
         self._latest = 0.0
         self._shut: dict[str, str] = {}
+        self.waited_s = 0.0
+        """Seconds that questions waited for a person, up to the last answer."""
+        self.rested_s = 0.0
+        """Seconds in which nobody worked on the run, the waiting for a person included, up to the present stint."""
+        self.stint_at: float | None = None
+        """Second at which the present stint of work began; None while nobody works on it."""
         self._worked_s = 0.0
-        self._stint_at: float | None = None
+        self._asked_at: float | None = None
 
     def apply(self, event: RunEvent) -> None:
         """Take the next event; unknown types only move `seq`."""
@@ -71,11 +77,12 @@ class RunView:
     def _run_started(self, event: RunEvent, at: float) -> None:
         """Begin; the second time, go on in the hands of another worker."""
         self._suspend(self._latest)
+        self._answered(at)
         self._reopen()
         self.status, self.question = "running", str(event.data.get("question", ""))
         self.ended, self.error, self.final, self.missing = None, None, False, []
         self.budget_reached, self.budget = None, dict(event.data.get("budget") or {})
-        self._stint_at = at
+        self.rested_s, self.stint_at = at - self._worked_s, at
 
     def _run_handed_back(self, event: RunEvent, at: float) -> None:
         self._suspend(at)
@@ -83,13 +90,15 @@ class RunView:
 
     def _run_resumed(self, event: RunEvent, at: float) -> None:
         """Somebody wants it to go on; a worker will take it."""
+        self._pause(self._latest)  # if it was lost, nobody has said since when
+        self._answered(at)
         self._reopen()
         self.status, self.ended, self.error, self.final = "queued", None, None, False
 
     def _run_waiting(self, event: RunEvent, at: float) -> None:
         """The run let go of its worker: what it asked waits for a person."""
         self._suspend(at)
-        self.status = "waiting"
+        self.status, self._asked_at = "waiting", at
         for request in self.requests.values():
             if request["answer"] is None and (lane := self._asker(request["span_id"])):
                 lane.wait_for_person()
@@ -113,12 +122,25 @@ class RunView:
     @property
     def worked_s(self) -> float:
         """Seconds at work, without the time in the queue or waiting for a person."""
-        return self._worked_s + (self._latest - self._stint_at if self._stint_at is not None else 0.0)
+        return self.worked_at(self._latest)
+
+    def worked_at(self, now: float) -> float:
+        """The same at a later moment."""
+        return self._worked_s + (max(0.0, now - self.stint_at) if self.stint_at is not None else 0.0)
+
+    def _answered(self, at: float) -> None:
+        """Nobody is waited for any more."""
+        if self._asked_at is not None:
+            self.waited_s, self._asked_at = self.waited_s + at - self._asked_at, None
+
+    def _pause(self, at: float) -> None:
+        """From here on nobody works on the run."""
+        if self.stint_at is not None:
+            self._worked_s, self.stint_at = self._worked_s + at - self.stint_at, None
 
     def _suspend(self, at: float) -> None:
         """Nobody works on the run: calls that are open will never be answered, and are made again."""
-        if self._stint_at is not None:
-            self._worked_s, self._stint_at = self._worked_s + at - self._stint_at, None
+        self._pause(at)
         self._uncount(self.calls.values())
         self.calls.clear()
         for lane in self.lanes.values():
@@ -137,6 +159,8 @@ class RunView:
     def _run_ended(self, event: RunEvent, at: float) -> None:
         self.status, closing = _ENDS[event.type]
         self.ended = at
+        self._pause(at)
+        self._answered(at)
         self.answer = str(event.data.get("answer") or self.answer)
         self.final = event.type == "run.finished"
         self.missing = list(event.data.get("missing", []))

@@ -73,7 +73,7 @@ def floor_s(view: RunView, now: float) -> float:
 
 
 def speedup(view: RunView) -> float | None:
-    """How many times faster than one after the other the run was; None until it ended."""
-    if not view.ended:
+    """How many times faster than one after the other the work was; None until the run ended."""
+    if not view.ended or not view.worked_s:
         return None
-    return serial_s(view, view.ended) / view.ended
+    return serial_s(view, view.ended) / view.worked_s

@@ -7,6 +7,8 @@ from app.projection import RunView
 from app.readings import late_s
 
 MAX_NAMES = 3
+TOLD_S = 2.0
+"""Time without work that is said; less is how long a worker takes to pick a run up."""
 
 _PLAIN = {
     "queued": ("Queued.", "It starts as soon as a worker is free."),
@@ -39,7 +41,7 @@ def status_line(view: RunView, status: str, now: float) -> dict[str, str]:
         lead, rest = _PLAIN[status]
         return {"lead": lead, "rest": (view.error or {}).get("message", rest)}
     if status == "succeeded":
-        return {"lead": _success(team), "rest": _price(view, now)}
+        return {"lead": _success(team), "rest": f"{_price(view)}{_rest(view)}"}
     if running := [lane for lane in team if lane.running()]:
         lead = f"{done} of {_count(len(team), 'sub-task')} {'is' if 1 in (done, len(team)) else 'are'} done."
         return {"lead": lead, "rest": _waiting_on(view, running, now)}
@@ -66,9 +68,27 @@ def _success(team: Sequence[Lane]) -> str:
     return f"{good} of {_count(len(team), 'sub-task')}" if team else "Answered"
 
 
-def _price(view: RunView, now: float) -> str:
+def _price(view: RunView) -> str:
     cost = f" for ${view.meters.cost_usd:.3f}" if view.meters.cost_usd is not None else ""
-    return f"in {now:.1f} s{cost}, {_count(view.meters.calls, 'model call')}."
+    return f"in {_duration(view.worked_s)}{cost}, {_count(view.meters.calls, 'model call')}."
+
+
+def _rest(view: RunView) -> str:
+    """The time that was not work, where it was long enough to wonder about."""
+    still_s = (view.ended or 0.0) - view.worked_s - view.waited_s
+    parts = [f"waited {_duration(view.waited_s)} for you"] if view.waited_s >= TOLD_S else []
+    parts += [f"stood still for {_duration(still_s)}"] if still_s >= TOLD_S else []
+    return f" It {' and '.join(parts)}." if parts else ""
+
+
+def _duration(seconds: float) -> str:
+    """`8.0 s`, `3 min 20 s`, `5 h 12 min`, `2 days`: to the unit that matters."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, hours = round(seconds) // 60, round(seconds) // 3600
+    if not hours:
+        return f"{minutes} min {round(seconds) % 60} s"
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days"
 
 
 def _waiting_on(view: RunView, running: Sequence[Lane], now: float) -> str:

@@ -127,6 +127,11 @@ def _elapsed_s(view: JSON) -> float:
     return float(view["now"] - view["started_at"]) if view["started_at"] else 0.0
 
 
+def _worked_s(view: JSON) -> float:
+    """Seconds of work, without the queue and without the wait for a person."""
+    return float(_elapsed_s(view) - view["rested_s"] if view["worked_s"] is None else view["worked_s"])
+
+
 def _status(view: JSON) -> Text:
     state: str = RUN_STATES.get(view["status"]) or view["status"]
     mark, style = MARKS[state]
@@ -142,7 +147,7 @@ def _meters(view: JSON) -> Text:
     calls = [_count(used["calls"], "model call"), _count(used["tools"], "tool call")]
     # only a team can be faster than its parts one after the other
     faster = [f"{view['speedup']:.1f} x one after another"] if view["plan"] and view["speedup"] else []
-    words = [f"{_elapsed_s(view):.1f} s", *faster, *calls, tokens, *cost]
+    words = [f"{_worked_s(view):.1f} s", *faster, *calls, tokens, *cost]
     return Text(" · ".join(words), style="dim", no_wrap=True, overflow="ellipsis")
 
 

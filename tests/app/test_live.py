@@ -372,6 +372,36 @@ def test_the_sentence_of_a_team(events: Iterable[RunEvent], lead: str, rest: str
     assert whole(RESEARCH, events, now=2)["status_line"] == {"lead": lead, "rest": rest}
 
 
+def test_only_work_is_on_the_clock_and_the_rest_is_said() -> None:
+    """Two seconds of work, five minutes of waiting, four seconds in the queue, three more of work."""
+    question = ev(2, "interrupt.raised", "answer:1", "run", id="i1", kind="approval")
+    asking = [*begun(), *node(0, None, "answer:1"), question, ev(2, "run.waiting", open=["i1"])]
+    waiting = whole(CHAT, asking, now=200)
+    assert (waiting["worked_s"], waiting["rested_s"], waiting["waited_s"]) == (2, 0, 0)
+
+    heard = [ev(302, "run.resumed"), ev(306, "run.started", question="Q?")]
+    going = whole(CHAT, asking, heard, now=308)
+    assert (going["worked_s"], going["rested_s"], going["waited_s"]) == (None, 304, 300)
+
+    view = whole(
+        CHAT, asking, heard, says(306, 309, "answer:1", "A.", speaks=True), ev(309, "run.finished", answer="A.")
+    )
+    assert (view["worked_s"], view["waited_s"], view["ended_s"]) == (5, 300, 309)
+    assert view["status_line"] == {
+        "lead": "Answered",
+        "rest": "in 5.0 s, 1 model call. It waited 5 min 0 s for you and stood still for 4.0 s.",
+    }
+    assert view["speedup"] == 1
+
+
+def test_what_lies_between_a_stop_and_its_resume_is_no_work() -> None:
+    stopped = [*begun(), *node(0, None, "answer:1"), ev(2, "run.cancelled", error=STOPPED)]
+    resumed = [ev(3602, "run.resumed"), ev(3603, "run.started", question="Q?"), ev(3605, "run.finished", answer="A.")]
+    view = whole(CHAT, stopped, resumed)
+    assert (view["worked_s"], view["waited_s"]) == (4, 0)
+    assert view["status_line"]["rest"] == "in 4.0 s, 0 model calls. It stood still for 1 h 0 min."
+
+
 @pytest.mark.parametrize(
     ("events", "lead", "rest"),
     [

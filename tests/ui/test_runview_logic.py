@@ -173,6 +173,12 @@ def test_a_budget_that_broke_is_told_in_its_unit(js: Run) -> None:
     assert js("(view) => remedy(view)", ended) is None
 
 
+def test_only_work_is_on_the_clock(js: Run) -> None:
+    worked = "([view, now]) => workedAt(view, now)"
+    assert js(worked, [{"worked_s": None, "rested_s": 304}, 308]) == 4
+    assert js(worked, [{"worked_s": 2, "rested_s": 0}, 200]) == 2
+
+
 def test_numbers_keep_their_unit_and_decimals(js: Run) -> None:
     times = js("() => [seconds(9.66), seconds(75.2), clock(3671), clock(9)]")
     assert times == ["9.7 s", "1 min 15 s", "1:01:11", "0:09"]

@@ -75,7 +75,8 @@ class Panel {
   tick(now) {
     if (!this.view) return;
     const live = isLive(this.view);
-    setText(this.clock, live ? (this.view.started_at === null ? "" : clock(now)) : seconds(this.view.ended_s ?? now));
+    const worked = workedAt(this.view, this.view.ended_s ?? now);
+    setText(this.clock, live ? (this.view.started_at === null ? "" : clock(worked)) : seconds(worked));
     if (live) this.lanes.tick(now);
   }
 
@@ -149,7 +150,7 @@ const isComparable = (view) =>
 function speedFoot(view) {
   if (!isComparable(view)) return "";
   const so = view.ended_s === null ? "so far" : "took";
-  const spent = view.ended_s ?? view.serial_s / view.speedup;
+  const spent = view.ended_s === null ? view.serial_s / view.speedup : workedAt(view, view.ended_s);
   const floor = view.floor_s ? ` Floor of this plan, estimated: ${seconds(view.floor_s)}.` : "";
   return `One after another ${seconds(view.serial_s)}, ${so} ${seconds(spent)}: ${view.speedup.toFixed(1)} times faster.${floor}`;
 }

@@ -26,7 +26,8 @@ class Stages {
   }
 
   tick(now) {
-    setText(this.clock, isLive(this.view) ? clock(now) : seconds(this.view.ended_s ?? now));
+    const worked = workedAt(this.view, this.view.ended_s ?? now);
+    setText(this.clock, isLive(this.view) ? clock(worked) : seconds(worked));
     const axis = new Axis(this.view.lanes.slice(0, MAX_LANES), now);
     const redrawn = axis.key !== this.axis.key;
     this.axis = axis;

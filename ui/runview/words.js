@@ -33,6 +33,9 @@ function clock(value) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
+/** Seconds of work at second `now` of the run: the queue, and a person who was asked, are not on the clock. */
+const workedAt = (view, now) => view.worked_s ?? Math.max(0, now - (view.rested_s || 0));
+
 function tokens(value) {
   if (value < 1000) return String(value);
   return value < 1_000_000 ? `${(value / 1000).toFixed(1)}k` : `${(value / 1_000_000).toFixed(2)}M`;
