@@ -85,8 +85,9 @@ def site(site_server: Site) -> Site:
     return site_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """A browser for the tests of one file: the loop that drives it must end before tests that have one of their own."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not CHROMIUM:
         pytest.skip("no Chromium on this machine")
@@ -97,7 +98,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def profile(chromium: Any) -> Iterator[Any]:
     """One browser profile: its cache saves seconds of loading per test."""
     context = chromium.new_context()
