@@ -145,7 +145,7 @@ class Batch:
         runs = self._app.runs
         await runs.create_thread(self._graph, row.key, OWNER)
         run = await runs.start(row.key, self._graph, row.question, idempotency_key=row.key, owner=OWNER)
-        if run["status"] in ("failed", "cancelled"):
+        if run["status"] in ("failed", "cancelled") and not run["pruned_at"]:
             run = await self._app.steering.resume(run["run_id"], owner=OWNER)
         return run
 

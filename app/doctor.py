@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic_monty import Monty, MontyError, ResourceLimits
 
 from app.activities import discover_activities
-from app.compose import deadlines, embedder, endpoints
+from app.compose import deadlines, embedder, endpoints, retention_of
 from app.demo_process import demo_model
 from app.launch import described
 from app.models import Models, Probe
@@ -29,7 +29,15 @@ LOW_DISK_BYTES = 2_000_000_000
 NO_DISK_BYTES = 200_000_000
 ROUND_TRIPS = 20
 SLOW_ROUND_TRIP_MS = 20.0
-LARGEST_TABLES = 4
+TABLES = {
+    "runs": ("runs", "threads", "interrupts"),
+    "events": ("run_events",),
+    "checkpoints": ("checkpoints", "checkpoint_blobs", "checkpoint_writes"),
+    "effects": ("effects",),
+    "queue": ("procrastinate_jobs", "procrastinate_events", "procrastinate_periodic_defers"),
+    "memory": ("store",),
+}
+"""What is stored -> its tables. The first of each counts the things."""
 SANDBOX_LIMIT_S = 0.3
 SANDBOX_TIMEOUT_S = 5.0
 CHECK_TIMEOUT_S = 120.0
@@ -127,8 +135,11 @@ async def _postgres(settings: Settings) -> AsyncGenerator[Finding, None]:
         found = f"{version}, {where}, open in {opened_s:.2f} s, round trip {trip_ms:.1f} ms"
         slow = trip_ms > SLOW_ROUND_TRIP_MS
         yield Finding("Postgres", "warn" if slow else "ok", found, "Every step of a run waits for it." if slow else "")
-        yield await _schema(pool)
+        schema = await _schema(pool)
+        yield schema
         yield await _sizes(pool)
+        if schema.found.startswith("all "):
+            yield await _retention(settings, pool)
 
 
 async def _round_trip_ms(pool: Pool) -> float:
@@ -155,15 +166,29 @@ async def _schema(pool: Pool) -> Finding:
 
 async def _sizes(pool: Pool) -> Finding:
     size = (await _rows(pool, "select pg_database_size(current_database()) as bytes"))[0]["bytes"]
-    tables = await _rows(
-        pool,
-        "select relname as name, pg_total_relation_size(c.oid) as bytes from pg_class c join pg_namespace n "
-        "on n.oid = c.relnamespace where c.relkind = 'r' and n.nspname = current_schema() order by 2 desc limit %s",
-        LARGEST_TABLES,
+    query = (
+        "select coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint as bytes, "
+        "coalesce(max(case when c.relname = %s then s.n_live_tup end), 0)::bigint as rows from pg_class c "
+        "join pg_namespace n on n.oid = c.relnamespace left join pg_stat_user_tables s on s.relid = c.oid "
+        "where c.relkind = 'r' and n.nspname = current_schema() and c.relname = any(%s)"
     )
-    largest = ", ".join(f"{table['name']} {_size(table['bytes'])}" for table in tables)
-    found = f"{_size(size)} in all" + (f"; {largest}" if largest else "")
-    return Finding("tables", "ok", found)
+    parts = []
+    for group, tables in TABLES.items():
+        it = (await _rows(pool, query, tables[0], list(tables)))[0]
+        parts.append(f"{group} {_size(it['bytes'])} ({it['rows']:,})")
+    return Finding("tables", "ok", f"{_size(size)} in all; {', '.join(parts)}")
+
+
+async def _retention(settings: Settings, pool: Pool) -> Finding:
+    """What the next turn of the pruning would take, and what it leaves alone although it is old."""
+    if not settings.retention_days:
+        return Finding("retention", "ok", "everything is kept for ever")
+    outlook = await retention_of(settings, pool).outlook()
+    found = (
+        f"steps are kept for {settings.retention_days} days; {outlook['due']:,} older runs are pruned within the hour"
+    )
+    held = f"; {outlook['held']:,} older ones are kept, for they can be resumed" if outlook["held"] else ""
+    return Finding("retention", "ok", found + held)
 
 
 async def _rows(pool: Pool, sql: str, *params: Any) -> list[dict[str, Any]]:

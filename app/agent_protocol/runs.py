@@ -26,6 +26,7 @@ from app.borders import Conflict, NotFound, Rejected
 from app.compose import App
 from app.gate import Owner
 from app.replies import Streams
+from app.retention import refuse_pruned
 from app.runs import TERMINAL
 
 STOP_S = 30.0
@@ -68,8 +69,8 @@ def _started(router: APIRouter, get_app: Callable[[], App], streams: Streams) ->
     @router.post("/threads/{thread_id}/runs")
     async def create(thread_id: str, body: RunBody, owner: Owner, key: Key = None) -> Response:
         """Start a run, or answer the question that the thread waits with."""
-        admitted = await admit(get_app(), owner, thread_id, body, key)
-        return wire.reply(wire.run(admitted.run), places(admitted.run))
+        run = (await admit(get_app(), owner, thread_id, body, key)).run
+        return wire.reply(wire.run(run), places(run))
 
     @router.post("/threads/{thread_id}/runs/wait")
     async def wait(thread_id: str, body: RunBody, owner: Owner, key: Key = None) -> Response:
@@ -309,8 +310,10 @@ def _followed(router: APIRouter, get_app: Callable[[], App], streams: Streams) -
     async def join(thread_id: str, run_id: str, owner: Owner) -> Response:
         """The final values, once it has ended or waits."""
         found = await run_in(get_app(), owner, thread_id, run_id)
-        values = finished(get_app(), found, 0)
-        return streams.response(owner, values, media_type="application/json", headers=places(found, "join"))
+        if await Reader(get_app()).at(found) is None:
+            refuse_pruned(found)
+        kind, where = "application/json", places(found, "join")
+        return streams.response(owner, finished(get_app(), found, 0), media_type=kind, headers=where)
 
     @router.get("/threads/{thread_id}/runs/{run_id}/stream")
     async def join_stream(
@@ -324,9 +327,9 @@ def _followed(router: APIRouter, get_app: Callable[[], App], streams: Streams) -
     ) -> Response:
         """The run's stream from after `Last-Event-ID`, or from its beginning."""
         app, found = get_app(), await run_in(get_app(), owner, thread_id, run_id)
-        modes = stream_modes(stream_mode)
+        refuse_pruned(found)
         after = Position.read(request.headers.get("last-event-id"))
-        events = protocol_stream(app, found, modes, subgraphs=stream_subgraphs, after=after)
+        events = protocol_stream(app, found, stream_modes(stream_mode), subgraphs=stream_subgraphs, after=after)
         query = f"stream?{request.url.query}" if request.url.query else "stream"
         cut = (lambda: app.runs.cancel(run_id, owner)) if cancel_on_disconnect else None
         return streams.response(owner, events, headers=places(found, query), on_cut=cut)

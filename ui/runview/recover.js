@@ -19,7 +19,7 @@ function remedy(view) {
   const reached = budgetReached(view);
   const unfinished = ["failed", "cancelled"].includes(view.status);
   const missing = view.status === "succeeded" && view.missing.length > 0;
-  if (!unfinished && !missing) return null;
+  if (view.pruned || (!unfinished && !missing)) return null;
   const kept = "What is finished is not done again.";
   if (reached && reached.more) {
     const words = `Raise to ${inUnit(reached.unit, reached.more.budget[reached.unit])} ${UNIT_WORDS[reached.unit]}`.trim();
