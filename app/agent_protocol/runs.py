@@ -88,8 +88,8 @@ def _started(router: APIRouter, get_app: Callable[[], App], streams: Streams) ->
     @router.post("/runs")
     async def create_alone(body: RunBody, owner: Owner) -> Response:
         """A run in a thread of its own, which stays: there is no other way to its result."""
-        admitted = await admit(get_app(), owner, await own_thread(get_app(), owner, body), body, None)
-        return wire.reply(wire.run(admitted.run), places(admitted.run))
+        run = (await admit(get_app(), owner, await own_thread(get_app(), owner, body), body, None)).run
+        return wire.reply(wire.run(run), places(run))
 
     @router.post("/runs/batch")
     async def create_many(bodies: Annotated[list[RunBody], Body(max_length=100)], owner: Owner) -> Response:
@@ -196,7 +196,6 @@ async def _answered(app: App, owner: str, runs: Sequence[Row], resume: Any) -> A
     """Answer what the waiting run asks: one value for its one question, or an object of answers by interrupt id."""
     run = _waiting(runs)
     asked = [it["interrupt_id"] for it in await app.steering.questions(run["run_id"], owner) if not it["answered_at"]]
-    answers: dict[str, Any] = {}
     if isinstance(resume, Mapping) and resume and set(resume) <= set(asked):
         answers = dict(resume)
     elif len(asked) == 1:
@@ -312,8 +311,8 @@ def _followed(router: APIRouter, get_app: Callable[[], App], streams: Streams) -
         found = await run_in(get_app(), owner, thread_id, run_id)
         if await Reader(get_app()).at(found) is None:
             refuse_pruned(found)
-        kind, where = "application/json", places(found, "join")
-        return streams.response(owner, finished(get_app(), found, 0), media_type=kind, headers=where)
+        values = finished(get_app(), found, 0)
+        return streams.response(owner, values, media_type="application/json", headers=places(found, "join"))
 
     @router.get("/threads/{thread_id}/runs/{run_id}/stream")
     async def join_stream(
