@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 Rung = Literal["json_schema", "tool_call", "text"]
 RUNGS: tuple[Rung, ...] = ("json_schema", "tool_call", "text")
-NOT_IMPLEMENTED = 501
+_FORM = re.compile(r"response_format|json_schema|json schema|grammar|\btools?\b|tool_choice", re.IGNORECASE)
 MAX_READ_CHARS = 200_000
 MAX_STARTS = 64
 """Braces at which an object may be looked for: a text of nothing but braces must not take for ever."""
@@ -100,10 +100,10 @@ class FillShape(AgentMiddleware[Any, Any]):
 
 
 def _refuses_form(error: ModelRefusedRequest | ModelUnavailable) -> bool:
-    """True where asking in another form may help: the server took offence at the request itself."""
+    """True where asking in another form may help. Some servers say 500 for what they were not started with."""
     if isinstance(error, ModelRefusedRequest):
         return error.kind == "bad_request"
-    return error.status == NOT_IMPLEMENTED
+    return error.kind == "server_error" and bool(_FORM.search(error.problem))
 
 
 @dataclass(frozen=True, slots=True)

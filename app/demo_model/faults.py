@@ -38,6 +38,14 @@ Answers
     duplicate_tool_ids       the same id for every call
     random_tool_ids          new ids each time, as real servers give them
     tool_calls               n copies of the first call in one turn, each with its own id
+What a lesser server cannot do
+    refuse_response_format   400 to a request with a response_format
+    refuse_tools             400 to a request with tools
+    ignore_response_format   answer as if no response_format had been asked for
+    ignore_tools             answer as if no tools had been offered
+    json_in                  a JSON answer inside `prose` or inside a code `fence`
+    cut_json_at              a JSON answer cut after n characters, and finish_reason still `stop`
+    lose_json_field          this field left out of a JSON answer
 """
 
 import random
@@ -48,10 +56,16 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import orjson
+
 from app.demo_model.wire import Outcome, Refused, ToolCall, error_body
 
 MAX_LONG_LINE_BYTES = 200_000_000
 GARBAGE = ("bytes", "html", "json", "sse")
+WRAPPINGS = {
+    "prose": "Certainly! Here is what you asked for: {json} I hope that {{this}} helps.",
+    "fence": "Here it is.\n\n```json\n{json}\n```",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +98,13 @@ class Faults:
     duplicate_tool_ids: bool | None = None
     random_tool_ids: bool | None = None
     tool_calls: int | None = None
+    refuse_response_format: bool | None = None
+    refuse_tools: bool | None = None
+    ignore_response_format: bool | None = None
+    ignore_tools: bool | None = None
+    json_in: str | None = None
+    cut_json_at: int | None = None
+    lose_json_field: str | None = None
 
     def over(self, other: "Faults") -> "Faults":
         """Both, mine first."""
@@ -111,17 +132,36 @@ class Faults:
     def error(self) -> dict[str, Any]:
         return error_body(f"asked for: status {self.status}", self.status or 500, code="demo_fault")
 
+    def limit(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The request as a lesser server understands it. Raises Refused for what it does not take at all."""
+        for name, refused, ignored in (
+            ("response_format", self.refuse_response_format, self.ignore_response_format),
+            ("tools", self.refuse_tools, self.ignore_tools),
+        ):
+            if body.get(name) and refused:
+                raise Refused(f"{name}: this server does not take it", name)
+            if ignored:
+                body = {key: value for key, value in body.items() if key not in (name, _GOES_WITH.get(name))}
+        return body
+
     def bend(self, made: Outcome) -> Outcome:
         """The answer with what is to be wrong in it."""
         if self.empty_tool_calls:
             return replace(made, calls=(), finish="tool_calls", text="")
         if not made.calls:
-            return made
+            return replace(made, text=self._bent_json(made.text)) if made.text.startswith("{") else made
         calls = made.calls
         if self.tool_calls is not None:
             calls = tuple(replace(calls[0], id=f"{calls[0].id}{at}") for at in range(self.tool_calls))
         bent = tuple(self._bent(call, calls[0].id) for call in calls)
         return replace(made, calls=bent, finish="tool_calls")
+
+    def _bent_json(self, text: str) -> str:
+        if self.lose_json_field is not None:
+            text = orjson.dumps({k: v for k, v in orjson.loads(text).items() if k != self.lose_json_field}).decode()
+        if self.cut_json_at is not None:
+            text = text[: self.cut_json_at]
+        return WRAPPINGS[self.json_in].format(json=text) if self.json_in else text
 
     def _bent(self, call: ToolCall, first_id: str) -> ToolCall:
         id, name, arguments = call.id, call.name, call.arguments
@@ -141,6 +181,8 @@ class Faults:
 NOTHING = Faults()
 _WANTED = {f.name: str(f.type).split(" | ")[0] for f in fields(Faults)}
 _BELOW_ZERO = ("wrong_content_length", "seed")
+_GOES_WITH = {"tools": "tool_choice"}
+_CHOICES = {"garbage": GARBAGE, "json_in": tuple(WRAPPINGS)}
 
 
 def read_faults(raw: Any, where: str = "demo_faults") -> Faults:
@@ -164,8 +206,8 @@ def _check(name: str, value: Any, where: str) -> None:
         raise Refused(f"{at}: {value!r} where {wanted} is wanted", at)
     if isinstance(value, int | float):
         _check_number(name, value, at)
-    if name == "garbage" and value not in GARBAGE:
-        raise Refused(f"{at}: {value!r} is not one of {', '.join(GARBAGE)}", at)
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise Refused(f"{at}: {value!r} is not one of {', '.join(_CHOICES[name])}", at)
 
 
 def _check_number(name: str, value: float, at: str) -> None:

@@ -20,6 +20,7 @@ from aiohttp import web
 from app.demo_model.breakage import SLICE_BYTES, cut, drip, garbage, long_line, raw, reset
 from app.demo_model.faults import FaultBook, Faults
 from app.demo_model.reader import think
+from app.demo_model.schema_in_words import understood
 from app.demo_model.tokens import DIMENSIONS, PrefixCache, count_tokens, embedding
 from app.demo_model.wire import (
     MAX_CONTEXT_TOKENS,
@@ -139,7 +140,7 @@ class DemoServer:
             check_chat(body)
             if faults.long_line_bytes is not None:
                 return await long_line(request, faults.long_line_bytes, stream=stream)
-            made = faults.bend(await self._answer(body, len(raw), number))
+            made = faults.bend(await self._answer(faults.limit(body), len(raw), number))
             self.counts.replies["tool_calls" if made.calls else "text"] += 1
             if stream:
                 return await self._stream(request, body, made, faults)
@@ -243,7 +244,8 @@ class DemoServer:
         tokens = sum(count for _, count in parts)
         check_context(tokens)
         cached = self._prefixes.cached_tokens(str(body["model"]), parts)
-        reply = await asyncio.to_thread(think, body) if size > BIG_BODY_BYTES else think(body)
+        meant = understood(body)
+        reply = await asyncio.to_thread(think, meant) if size > BIG_BODY_BYTES else think(meant)
         return outcome(body, reply, tokens, cached, f"chatcmpl-demo{number:08d}")
 
     async def _whole(self, request: web.Request, made: Outcome, faults: Faults) -> web.StreamResponse:

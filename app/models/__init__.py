@@ -24,7 +24,16 @@ from app.models.answer import REASONS, Asked, StreamedAnswer, name_reasons, sett
 from app.models.events import stream_events
 from app.models.http import SESSIONS, Call, Deadlines, Endpoint, post_json
 from app.models.probe import Check, Probe, probe
-from app.models.wire import Memo, message_json, message_memo, request_body, response_format, tool_memo, wire_tool
+from app.models.wire import (
+    Memo,
+    message_json,
+    message_memo,
+    request_body,
+    response_format,
+    strict_format,
+    tool_memo,
+    wire_tool,
+)
 
 __all__ = ["Check", "Deadlines", "Endpoint", "LeanChatModel", "Models", "Probe", "chat_model", "cost_usd"]
 
@@ -32,6 +41,8 @@ CHAT_PATH = "/chat/completions"
 NOT_CHAT = ("embed", "rerank")
 GAVE_UP = ("abort", "error")
 """Finish reasons by which vLLM says that it stopped in mid-answer."""
+
+COST_USD = "cost_usd"
 
 DEADLINES = Deadlines()
 
@@ -44,6 +55,9 @@ class LeanChatModel(ChatOpenAI):
     deadlines: Deadlines = DEADLINES
     strict_tools: bool = True
     """Send tools as strict where their schema allows it: servers then enforce arguments, not only names."""
+    price_in_usd_per_mtok: float | None = None
+    price_out_usd_per_mtok: float | None = None
+    """With both prices known, every answer says in `response_metadata["cost_usd"]` what it has cost."""
     stream_usage: bool | None = True
     use_responses_api: bool | None = False
     max_retries: int | None = 0
@@ -60,7 +74,8 @@ class LeanChatModel(ChatOpenAI):
         key = self.openai_api_key
         if key is not None and not isinstance(key, SecretStr):
             raise ValueError("api_key is a function; give the key itself")
-        self._endpoint = Endpoint(self.openai_api_base, self.model_name, key)
+        prices = (self.price_in_usd_per_mtok, self.price_out_usd_per_mtok)
+        self._endpoint = Endpoint(self.openai_api_base, self.model_name, key, *prices)
         self._encoded = message_memo()
         self._tools = {True: tool_memo(), False: tool_memo()}
         return self
@@ -133,7 +148,13 @@ class LeanChatModel(ChatOpenAI):
         for generation, choice in zip(result.generations, choices, strict=True):
             _refuse_torn(call, choice.get("finish_reason"))
             settle(cast(AIMessage, generation.message), choice["message"], choice.get("finish_reason"), asked)
+            self._price(generation.message)
         return result
+
+    def _price(self, message: BaseMessage) -> None:
+        usage = message.usage_metadata if isinstance(message, AIMessage) else None
+        if (cost := cost_usd(self._endpoint, usage)) is not None:
+            message.response_metadata[COST_USD] = cost
 
     async def _astream(
         self,
@@ -166,6 +187,7 @@ class LeanChatModel(ChatOpenAI):
         _refuse_torn(call, answer.finish_reason)
         with call.making_sense():
             chunk = self._chunk(*answer.last())
+            self._price(chunk.message)
             if REASONS not in chunk.message.additional_kwargs:  # else LangChain's own closing chunk keeps them visible
                 cast(AIMessageChunk, chunk.message).chunk_position = "last"
         yield chunk
@@ -215,8 +237,11 @@ def _sendable(params: dict[str, Any]) -> dict[str, Any]:
     """LangChain's parameters as servers take them."""
     if not params.get("tools"):  # an empty list is refused, and so is a choice among nothing
         params = {k: v for k, v in params.items() if k not in ("tools", "tool_choice", "parallel_tool_calls")}
-    if isinstance(form := params.get("response_format"), type):
+    form = params.get("response_format")
+    if isinstance(form, type):
         params["response_format"] = _response_format(form)
+    elif isinstance(form, dict) and form.get("type") == "json_schema":
+        params["response_format"] = strict_format(form)
     return params | (params.pop("extra_body", None) or {})
 
 
@@ -286,6 +311,8 @@ def chat_model(
         model=endpoint.model,
         api_key=endpoint.api_key,
         deadlines=deadlines,
+        price_in_usd_per_mtok=endpoint.price_in_usd_per_mtok,
+        price_out_usd_per_mtok=endpoint.price_out_usd_per_mtok,
         temperature=temperature,
         max_completion_tokens=max_tokens,
         strict_tools=strict_tools,

@@ -120,6 +120,15 @@ def response_format(schema: type[BaseModel]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": named}
 
 
+def strict_format(form: dict[str, Any]) -> dict[str, Any]:
+    """A ready-made `json_schema` format, strict where its schema can be and nothing was said about it."""
+    named = form.get("json_schema")
+    if not isinstance(named, dict) or "strict" in named or not isinstance(named.get("schema"), dict):
+        return form
+    strict = strict_schema(named["schema"])
+    return form if strict is None else {**form, "json_schema": {**named, "schema": strict, "strict": True}}
+
+
 class _OpenEnded(Exception):
     """A part of a schema allows what strict mode cannot say."""
 

@@ -284,3 +284,40 @@ async def test_stats_count_and_remember(http: aiohttp.ClientSession, url: str, c
     assert told["max_concurrent"] >= 2
     assert told["replies"] == {"tool_calls": 5}
     assert told["last"][-1]["messages"] == SUM["messages"]
+
+
+PERSON = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+FILL = {"model": "demo-large", "messages": [{"role": "user", "content": "Anna lives in Bern."}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "p", "schema": PERSON}}}  # fmt: skip
+
+
+async def fill(client: openai.AsyncOpenAI, **faults: Any) -> str:
+    answer = await client.chat.completions.create(**FILL, extra_body={"demo_faults": faults})  # type: ignore[call-overload]
+    return str(answer.choices[0].message.content)
+
+
+async def test_a_lesser_server_refuses_or_ignores_what_it_cannot_do(client: openai.AsyncOpenAI) -> None:
+    for refused, ask in (("response_format", fill), ("tools", call)):
+        with pytest.raises(openai.BadRequestError, match=refused):
+            await ask(client, **{f"refuse_{refused}": True})
+    assert not (await fill(client, ignore_response_format=True)).startswith("{")
+    answer = (await call(client, ignore_tools=True)).choices[0]
+    assert (answer.finish_reason, answer.message.tool_calls) == ("stop", None)
+
+
+async def test_json_comes_wrapped_cut_or_with_a_field_less(client: openai.AsyncOpenAI) -> None:
+    whole = await fill(client)
+    assert whole == '{"city":"Bern"}'
+    assert f"```json\n{whole}\n```" in await fill(client, json_in="fence")
+    assert (await fill(client, json_in="prose")).startswith("Certainly!")
+    assert await fill(client, cut_json_at=5) == whole[:5]
+    assert await fill(client, lose_json_field="city") == "{}"
+
+
+async def test_a_schema_in_words_is_filled(client: openai.AsyncOpenAI) -> None:
+    demand = f"Answer with one JSON object. It follows this JSON schema:\n{json.dumps(PERSON)}"
+    said = [{"role": "user", "content": f"Anna lives in Bern.\n\n{demand}"}]
+    mended = [*said, {"role": "assistant", "content": "No."}, {"role": "user", "content": f"That is no p.\n\n{demand}"}]
+    for messages in (said, mended):
+        answer = await client.chat.completions.create(model="demo-large", messages=messages)  # type: ignore[arg-type]
+        assert answer.choices[0].message.content == '{"city":"Bern"}'

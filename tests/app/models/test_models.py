@@ -403,6 +403,21 @@ def test_cost_needs_both_prices_and_a_usage() -> None:
     assert cost_usd(Endpoint("http://h/v1", "m", price_in_usd_per_mtok=2.0), usage) is None
 
 
+@both
+async def test_every_answer_of_a_priced_endpoint_says_what_it_has_cost(server: Any, stream: bool) -> None:
+    async def script(x: Any) -> None:
+        if not x.body.get("stream"):
+            return await x.whole(x.completion())
+        usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}}
+        await x.stream([x.delta(content="hello"), x.delta("stop"), usage])
+
+    server.script = script
+    endpoint = Endpoint(server.url, "m", price_in_usd_per_mtok=1e6, price_out_usd_per_mtok=10e6)
+    said = await chat_model(endpoint).ainvoke("hi", stream=stream)
+    assert said.response_metadata["cost_usd"] == 27.0
+    assert "cost_usd" not in (await server.model().ainvoke("hi", stream=stream)).response_metadata
+
+
 async def answers_everything(x: Any) -> None:
     route = x.request_line.split()[1]
     if route.endswith("/tokenize"):

@@ -10,7 +10,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from app.models import Endpoint, chat_model
-from app.models.wire import Memo, message_json, response_format, strict_schema, wire_tool
+from app.models.wire import Memo, message_json, response_format, strict_format, strict_schema, wire_tool
 
 
 def sent(messages: list[Any], **options: Any) -> dict[str, Any]:
@@ -181,3 +181,13 @@ def test_a_class_becomes_a_named_response_format() -> None:
     assert (strict["json_schema"]["name"], strict["json_schema"]["strict"]) == ("Order", True)
     assert loose["json_schema"]["strict"] is False
     assert loose["json_schema"]["schema"]["properties"]["labels"]["additionalProperties"] == {"type": "string"}
+
+
+def test_a_ready_made_format_becomes_strict_where_its_schema_can_be() -> None:
+    def form(schema: Any, **more: Any) -> Any:
+        return {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, **more}}
+
+    closed = strict_format(form(Order.model_json_schema()))["json_schema"]
+    assert closed["strict"] is True and closed["schema"]["additionalProperties"] is False
+    for as_it_is in (form(FreeForm.model_json_schema()), form({}, strict=False), {"type": "json_schema"}):
+        assert strict_format(as_it_is) is as_it_is
