@@ -24,8 +24,8 @@ MAX_VALUE_CHARS = 8_000
 """Of one entry, as JSON: a board is for findings and claims, not for documents."""
 CLAIM_LEASE_S = 120.0
 PAUSE_S, MAX_PAUSE_S = 0.05, 1.0
-"""Before a refused write is tried again: measured, fifty writers of one key need 2.0 tries for each write, and 12 with a
-pause of a millisecond."""
+"""Before a refused write is tried again, at most: fifty writers of one key needed 2.0 tries for each write (12 with a
+pause that begins at a millisecond)."""
 _SHOWN_CHARS = 200
 
 
