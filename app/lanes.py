@@ -4,8 +4,9 @@ Times are seconds since the run started. A lane that nobody works on any more ha
 that nothing looks as if it still ran.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.events import ROOT, parent_of
 
@@ -26,6 +27,15 @@ class Segment:
     end: float | None = None
     failed: bool = False
     label: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Of a model call that has ended: seconds, first token, tokens, money."""
+
+
+def call_figures(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What `llm.finished` says that a person may want to know of one call; without what nobody measured."""
+    usage = data.get("usage") or {}
+    known = {**{name: data.get(name) for name in ("latency_s", "ttft_s", "cost_usd")}, **usage}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 @dataclass(slots=True)

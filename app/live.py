@@ -146,6 +146,7 @@ class LiveView:
             "missing": view.missing,
             "error": view.error,
             "requests": [dict(request) for request in view.requests.values()],
+            "unreadable": [{"role": role, "rung": rung, "n": n} for (role, rung), n in view.unreadable.items()],
             "budget": view.budget,
             "budget_reached": view.budget_reached,
         }
@@ -183,6 +184,7 @@ class LiveView:
                     "end": _round(it.end),
                     "failed": it.failed,
                     "label": it.label,
+                    **({"figures": it.figures} if it.figures else {}),
                 }
                 for it in lane.segments
             ],

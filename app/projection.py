@@ -10,7 +10,7 @@ from typing import Any
 
 from app.citations import CITATION_CHARS, cited_keys
 from app.events import ROOT, RunEvent
-from app.lanes import ENDED, Call, Lane, Lanes, Meters, Segment
+from app.lanes import ENDED, Call, Lane, Lanes, Meters, Segment, call_figures
 from app.shapes import Shape, lane_of_task, sub_tasks
 
 __all__ = ["ENDED", "Lane", "Meters", "RunView", "Segment", "cited_keys", "project"]
@@ -51,6 +51,8 @@ class RunView:
         self.budget: dict[str, Any] = {}
         """Limits by unit: steps, tokens, usd, seconds; None is no limit."""
         self.budget_reached: dict[str, Any] | None = None
+        self.unreadable: dict[tuple[str, str], int] = {}
+        """Answers without the shape that they were asked for, by role and rung of the ladder."""
         self._latest = 0.0
         self._shut: dict[str, str] = {}
         self.waited_s = 0.0
@@ -264,6 +266,7 @@ class RunView:
         if ttft_s is not None and call.segment.start + ttft_s <= at:
             self._first_token(call, lane, call.segment.start + ttft_s)
         call.segment.end, call.segment.failed = at, bool(data.get("error"))
+        call.segment.figures = call_figures(data)
         if data.get("error"):
             lane.activity, lane.turns = str(data["error"])[:MAX_ACTIVITY_CHARS], lane.turns - 1
         self._count(lane, data)
@@ -274,6 +277,10 @@ class RunView:
         if lane.kind == "agent":
             lane.text = text
         self._cite(text)
+
+    def _llm_unreadable(self, event: RunEvent, at: float) -> None:
+        of = (str(event.data.get("role", "")), str(event.data.get("rung", "")))
+        self.unreadable[of] = self.unreadable.get(of, 0) + 1
 
     def _count(self, lane: Lane, data: Mapping[str, Any]) -> None:
         if usage := data.get("usage"):
@@ -387,6 +394,7 @@ _STEPS: Mapping[str, Callable[[RunView, RunEvent, float], None]] = {
     "llm.token": RunView._llm_token,
     "llm.finished": RunView._llm_finished,
     "llm.retry": RunView._llm_retry,
+    "llm.unreadable": RunView._llm_unreadable,
     "tool.started": RunView._tool_started,
     "tool.finished": RunView._tool_finished,
     "tool.timeout": RunView._tool_timeout,
