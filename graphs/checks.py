@@ -18,18 +18,18 @@ MAX_NAMED = 4
 _MIN_WORDS = 5
 """A shorter sentence is a label and needs no citation."""
 _LIMIT = re.compile(
-    r"\b(?:(?:in|of|with|using)\s+)?(?:at most|up to|no more than|not more than|under|below|within|in|about|max(?:imum)?(?: of)?)\s+"
+    r"\b(?:(?:in|of|with|using)\s+)?"
+    r"(?:at most|up to|no more than|not more than|under|below|within|in|about|max(?:imum)?(?: of)?)\s+"
     r"(\d[\d,]{0,6})\s+words?\b",
     re.IGNORECASE,
 )
 _TOPIC = re.compile(r"\b(?:on|about|of|to|between|explain|compare|describe|introduce)\s+([^.?!:\n]+)", re.IGNORECASE)
-_ASIDE = re.compile(
-    r"\s*\b(?:for|in|with|at|under|up to|within|no more than)\s+(?:a|an|the|at most|most|\d)\b.*$", re.I
-)
-_STOP = frozenset(
-    "a an and are as at be by do does for from has have how in is it its of on or so than that the their them they this"
-    " to was what when where which who why will with".split()
-)
+_ASIDE = re.compile(r"\s*\b(?:for|in|with|at|under|up to|within)\s+(?:a|an|the|at most|most|\d)\b.*$", re.IGNORECASE)
+_SMALL = """
+    a an and are as at be by do does for from has have how in is it its of on or so than that the their them they this
+    to was what when where which who why will with
+"""
+_STOP = frozenset(_SMALL.split())
 _HONEST = re.compile(r"\b(?:nothing|not|no (?:passage|document|source)s?)\b.{0,40}\bfound\b|\bfound nothing\b", re.I)
 _SUM = re.compile(r"(?<![\w.])([\d(][\d\s.,()+\-*/×÷−^]*[+\-*/×÷−^][\d\s.,()+\-*/×÷−^]*)=\s*\$?(-?\d[\d,]*(?:\.\d+)?)")
 _TOLERANCE = 0.005

@@ -1,9 +1,11 @@
-"""Ask an agent that looks things up, and keep which passages it was shown: a key that is not among them was invented."""
+"""Ask an agent that looks things up, and keep which passages it was shown: any other key was invented."""
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 
 from agents.agent import recursion_limit
 from agents.context import Context
@@ -12,13 +14,26 @@ CITATION = re.compile(r"\s*\[([0-9a-f]{6,12}(?:\s*[,;]\s*[0-9a-f]{6,12})*)\]")
 """`[3f9a1c]`, or `[3f9a1c, 77ab01]`."""
 
 
-async def looked_up(context: Context, name: str, *messages: str | AnyMessage) -> tuple[AIMessage, list[str]]:
-    """What agent `name` answers, and the keys of all passages that its tools returned. Raises RunError."""
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What an agent came to, and what it was shown on the way."""
+
+    text: str
+    shown: list[str]
+    """Keys of all passages that its tools returned."""
+    value: Any = None
+    """Its typed output; None for a role that has none."""
+
+
+async def looked_up(context: Context, name: str, *messages: str | AnyMessage) -> LookedUp:
+    """Let agent `name` look things up and answer. Raises RunError."""
     put = [HumanMessage(message) if isinstance(message, str) else message for message in messages]
     config = {"recursion_limit": recursion_limit(context.limits)}
-    said = (await context.agents[name].ainvoke({"messages": put}, config, context=context))["messages"]
-    assert isinstance(said[-1], AIMessage)  # an agent's loop ends with nothing else
-    return said[-1], list(dict.fromkeys(_keys_shown(said)))
+    result = await context.agents[name].ainvoke({"messages": put}, config, context=context)
+    said = result["messages"]
+    return LookedUp(
+        str(said[-1].text).strip(), list(dict.fromkeys(_keys_shown(said))), result.get("structured_response")
+    )
 
 
 def _keys_shown(messages: Iterable[AnyMessage]) -> Iterable[str]:

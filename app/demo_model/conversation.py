@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from app.demo_model.demands import without_demands
 from app.demo_model.words import content_words
 
 MAX_QUESTION_CHARS = 2_000
@@ -23,7 +24,7 @@ _AGAIN = re.compile(r"\bagain:\s*(\S.*)", re.DOTALL | re.IGNORECASE)
 _LABEL = re.compile(r"^\s*(?:question|task|goal|user|query)\s*:\s*", re.IGNORECASE)
 _GIVEN = re.compile(
     r"^(?:##? .*|results? of [^\n]*:|context:|passages:|findings?:|missing:|"
-    r"(?:the )?(?:draft|answer|response)\b[^\n:]{0,30}:.*|"
+    r"(?:(?:the|your|another) )?(?:draft|answer|response|proposal|hand-over)\b[^\n:]{0,30}:.*|"
     r"\[[0-9a-z]{6,64}\] \S.*)\s*$",
     re.I | re.M,
 )
@@ -119,7 +120,7 @@ class Conversation:
         head = text[: given.start()].strip() if given else text
         if not head and (last := _ASKED_LAST.search(text[-3000:])):
             head = last[1] or last[2]
-        return _bounded(_LABEL.sub("", head or text).strip())
+        return _bounded(without_demands(_LABEL.sub("", head or text)))
 
     @cached_property
     def given(self) -> str:

@@ -15,9 +15,11 @@ import orjson
 from app.demo_model.answer import Found, findings_in, in_words, look, summary, synthesis
 from app.demo_model.arithmetic import expression_in, shown, value_of
 from app.demo_model.conversation import Call, Conversation, read_messages
+from app.demo_model.editing import Mending, mended, to_mend
 from app.demo_model.evidence import Passage, Sentence, claims_in, passages_in
 from app.demo_model.fill import Filler
 from app.demo_model.followup import leaned_on, standing_alone
+from app.demo_model.papers import Papers
 from app.demo_model.parts import to_look_up
 from app.demo_model.readings import Clues, quoted
 from app.demo_model.shapes import Shapes
@@ -63,7 +65,8 @@ class _Reader:
         self.named = str((choice.get("function") or {}).get("name")) if isinstance(choice, Mapping) else None
         self.single = body.get("parallel_tool_calls") is False
         self.format: Mapping[str, Any] = body.get("response_format") or {"type": "text"}
-        self.shapes = Shapes(self.conversation).all()
+        papers = Papers(self.conversation, lambda: self._found)
+        self.shapes = (papers.brief, papers.outline, *Shapes(self.conversation).all())
         self.chooser = Chooser(self.conversation, self.tools, self.shapes)
 
     def reply(self) -> Reply:
@@ -87,6 +90,8 @@ class _Reader:
             forced = self.chooser.forced(self.named)
             return [forced] if forced else []
         first = not self.conversation.calls
+        if self._mending:
+            return self._calls_for_missed() if first else []
         if self.must_call:
             fitting = self.chooser.first_calls() if first else []
             forced = None if fitting else self.chooser.forced(None)
@@ -94,6 +99,12 @@ class _Reader:
         if first:
             return [] if self._sections[0] else self.chooser.first_calls()
         return self._second_try()
+
+    def _calls_for_missed(self) -> list[Wanted]:
+        """One search for each thing that a draft does not speak of."""
+        search = of_kind(self.tools, "search")
+        missed = self._mending.missed if self._mending else []
+        return [self.chooser.call(search, point, query=point) for point in missed] if search else []
 
     def _second_try(self) -> list[Wanted]:
         """After a round of calls: failed ones once more, and one search in other words for what was not found."""
@@ -138,6 +149,14 @@ class _Reader:
         return list(dict.fromkeys(text for text in texts if text))
 
     @cached_property
+    def _mending(self) -> Mending | None:
+        return to_mend(self.conversation.request)
+
+    def _about(self, thing: str) -> list[Sentence]:
+        """What the passages say of a thing, the best first."""
+        return [sentence for chosen in look(f"What is {thing}?", "", self._passages).chosen for sentence in chosen]
+
+    @cached_property
     def _passages(self) -> list[Passage]:
         found: dict[str, Passage] = {}
         for text in [
@@ -176,6 +195,8 @@ class _Reader:
 
     @cached_property
     def answer(self) -> str:
+        if self._mending:
+            return mended(self._mending, self._about)
         sections, missing = self._sections
         if (sections or missing) and not self.conversation.calls:
             return synthesis(self.conversation.question, sections, missing)

@@ -1,0 +1,38 @@
+"""One agent does alone what a team would do: the baseline for cost and quality.
+
+Pays as the opponent that every team must beat: the same question, the same tools, the same form of answer.
+"""
+
+from typing import Any
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from agents.asking import ask
+from agents.context import Context
+from agents.errors import RunError
+from graphs.state import ChatState, as_node
+
+EXAMPLES = {
+    "Compare ReAct, planning with parallel sub-agents, and debate: latency, cost and when each pays": (
+        "The research question again, by one agent: compare time, cost and answer"
+    ),
+}
+
+
+async def work(state: ChatState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Plan, look up and write in one loop of at most `max_steps` model calls; the last one must answer."""
+    message = await ask(runtime.context, "soloist", *state["messages"])
+    if not str(message.text).strip():
+        raise RunError("Work", "the soloist answered nothing", "resume the run to try it again")
+    return {"messages": [message]}
+
+
+def build() -> StateGraph[ChatState, Context]:
+    """START -> work -> END; the loop is inside `work`."""
+    return (
+        StateGraph(ChatState, context_schema=Context)
+        .add_node(work, metadata=as_node("Work alone", speaks=True, agent="soloist"))
+        .add_edge(START, "work")
+        .add_edge("work", END)
+    )
