@@ -217,6 +217,7 @@ async def test_what_a_model_call_came_to(scripted: Callable[..., Any]) -> None:
     assert last["usage"] == {"in": 7, "out": 3, "cached": 0}
     assert last["cost_usd"] == 0.25
     assert last["ttft_s"] is not None
+    assert last["latency_s"] >= last["ttft_s"]
 
 
 async def test_what_a_tool_call_came_to(scripted: Callable[..., Any]) -> None:

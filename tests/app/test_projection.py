@@ -639,3 +639,20 @@ def test_what_one_lane_looks_like_does_not_depend_on_when_others_are_told(
         mixed.append(data.draw(st.sampled_from([group for group in left if group])).pop(0))
 
     assert project(RESEARCH, log(head, mixed)).lanes == one_by_one.lanes
+
+
+def test_a_model_call_keeps_its_figures() -> None:
+    usage = {"in": 100, "out": 20, "cached": 40}
+    events = log(begun(), says(0, 3, "answer:1", "Text.", first=1, ttft_s=1.0, latency_s=3.0, cost_usd=0.5))
+
+    waiting, writing = project(CHAT, events).lanes["answer"].segments
+
+    assert waiting.figures == {}
+    assert writing.figures == {"latency_s": 3.0, "ttft_s": 1.0, "cost_usd": 0.5, **usage}
+
+
+def test_unreadable_answers_are_counted_by_role_and_rung() -> None:
+    told = [
+        ev(1, "llm.unreadable", "plan:1", "run", role="planner", rung=rung) for rung in ("text", "text", "tool_call")
+    ]
+    assert project(RESEARCH, log(begun(), told)).unreadable == {("planner", "text"): 2, ("planner", "tool_call"): 1}
