@@ -7,9 +7,11 @@ whether the question's words are addressed. Everything else is filled field by f
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from app.demo_model.arithmetic import expression_in
+from app.demo_model.choices import choice
 from app.demo_model.conversation import Conversation
 from app.demo_model.evidence import CITED
 from app.demo_model.fill import Filler
@@ -43,7 +45,7 @@ class Shapes:
         self.conversation = conversation
 
     def all(self) -> Sequence[Callable[[Filler, Mapping[str, Any]], Any]]:
-        return (self.plan, self.critique)
+        return (self.plan, self.critique, partial(choice, self.conversation))
 
     # -- a plan
 

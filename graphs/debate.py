@@ -1,0 +1,161 @@
+"""Proposers argue in rounds from different stances, until they agree or a judge who took no part decides."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any, Literal
+
+from langchain_core.callbacks import adispatch_custom_event
+from langchain_core.messages import AIMessage
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from agents.asking import ask
+from agents.context import Context
+from agents.looking import look_up
+from agents.planner import Plan, SubTask
+from graphs.evidence import keys_in
+from graphs.gaps import Gap, with_gaps
+from graphs.likeness import all_agree, likeness
+from graphs.scheduling import Finding, run_plan
+from graphs.state import ChatState, as_node, question_of
+from graphs.verdict import decided
+
+STANCES = {
+    "advocate": "gains, benefits, when it pays",
+    "sceptic": "limits, failures, costs",
+    "pragmatist": "practice, examples, alternatives",
+}
+"""Proposers, each a role of its own in `agents/`, and what each looks up: other prompts on other evidence."""
+ROUNDS = 2
+"""Most rounds, the opening one included; agreement ends it earlier. A proposer makes one model call in each."""
+DECIDED_BY: Literal["judge", "vote"] = "judge"
+"""A vote costs no call: the proposal stands whose position most others share. It also decides when the judge cannot."""
+TOO_ALIKE = 0.6
+"""Share of word triples from which an opening proposal is sent back, once."""
+TOO_LIKE = "Your proposal is too like the other one: find other reasons and other evidence for your own stance."
+AGREED = 0.8
+"""Share of words of their first sentences from which proposals take the same position."""
+
+EXAMPLES = {
+    "Should agents debate an answer, or is one agent with a critic enough?": "Three stances, two rounds, one judge",
+}
+
+
+class DebateState(ChatState):
+    """The conversation, every turn of the debate so far, and what the rounds came to."""
+
+    plan: Plan
+    """All turns: `2.sceptic` is the sceptic's in the second round, `1b.sceptic` one that was sent back."""
+    findings: list[Finding]
+    missing: list[Gap]
+    rounds: list[dict[str, Any]]
+
+
+async def seat(state: DebateState) -> dict[str, Any]:
+    """Call the opening round, in which nobody sees anybody."""
+    opening = await _called(Plan(tasks=[], note=""), (_turn("1", stance, state) for stance in STANCES))
+    return {"plan": opening, "findings": [], "missing": [], "rounds": []}
+
+
+async def argue(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Let the turns that were called be taken side by side; once all were, those that failed are tried again."""
+    context, plan, question = runtime.context, state["plan"], question_of(state)
+    known = {it.task_id: it for it in state["findings"]}
+    if len(known) == len(plan.tasks):
+        known = {id_: it for id_, it in known.items() if it.state == "done"}
+
+    async def work(turn: SubTask, seen: Sequence[Finding]) -> Finding:
+        own, others = ([it.text for it in seen if (_by(it) == turn.role) is mine] for mine in (True, False))
+        # evidence that nobody else has: what others cite, they show
+        used = {*keys_in("\n".join(others))} - {*keys_in("\n".join(own) if turn.id[1] == "." else "")}
+        evidence = await look_up(context, f"{question} {STANCES[turn.role]}", but=used)
+        parts = [question, *([TOO_LIKE] if turn.id.startswith("1b") else [])]
+        parts += [f"{whose} proposal:\n\n{text}" for whose, it in (("Your", own), ("Another", others)) for text in it]
+        parts.append(f"Passages:\n{evidence}")
+        said = await ask(context, turn.role, *state["messages"][:-1], "\n\n".join(parts))
+        text = str(said.text).strip()
+        return Finding(turn.id, turn.title, "done" if text else "failed", text, "" if text else "it proposed nothing")
+
+    return {"findings": await run_plan(plan, work, context.limits, context.allowance, known)}
+
+
+async def weigh(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Send copies back once, or call the next round; nobody is called after agreement or the last round."""
+    texts, turns = _standing(state["findings"]), state["plan"].tasks
+    last, agreed = turns[-1].id.partition(".")[0], all_agree(texts.values(), AGREED)
+    called: list[SubTask] = []
+    if last == "1" and (copies := _copies(texts)):
+        called = [_turn("1b", copy, state, (f"1.{copy}", f"1.{first}")) for copy, first in copies.items()]
+    elif not agreed and int(last[0]) < ROUNDS:
+        latest = {turn.role: turn.id for turn in turns}
+        called = [_turn(str(int(last[0]) + 1), stance, state, latest.values()) for stance in STANCES]
+    before = [it for it in state["rounds"] if it["round"] != last]
+    spent = runtime.context.allowance.steps - sum(it["calls"] for it in before)
+    agents = sum(turn.id.startswith(f"{last}.") for turn in turns)
+    came_to = {"round": last, "agents": agents, "calls": spent, "agreed": agreed}
+    return {"plan": await _called(state["plan"], called), "rounds": [*before, came_to]}
+
+
+async def judge(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Say which proposal stands and what that cost. When nobody proposed anything, one agent answers alone."""
+    context, texts, lost = runtime.context, _standing(state["findings"]), list[Gap]()
+    if texts:
+        judged = DECIDED_BY == "judge"
+        winner, how, lost = await decided(context, question_of(state), texts, AGREED, judged=judged)
+        text = texts[winner]
+    else:
+        text = str((await ask(context, "assistant", *state["messages"])).text)
+        how = "Nobody proposed anything, so one agent answered alone."
+    gaps = [Gap(title=it.title, reason=it.reason) for it in state["findings"] if it.state != "done"]
+    rounds = int(state["rounds"][-1]["round"][0])
+    cost = f"{len(STANCES)} agents, {rounds} round{'s' * (rounds > 1)}, {context.allowance.steps} model calls."
+    return {"messages": [AIMessage(with_gaps(f"{text}\n\n*{how} {cost}*", [*gaps, *lost]))], "missing": lost}
+
+
+def _turn(round_: str, stance: str, state: DebateState, sees: Iterable[str] = ()) -> SubTask:
+    again = {"1": "", "1b": ", again"}.get(round_, f" {round_}")
+    title, question = f"{stance.capitalize()}{again}", question_of(state)
+    return SubTask(id=f"{round_}.{stance}", title=title, question=question, role=stance, depends_on=list(sees))
+
+
+async def _called(plan: Plan, turns: Iterable[SubTask]) -> Plan:
+    """The plan with these turns as well, which whoever draws the run is told of."""
+    longer = Plan(tasks=[*plan.tasks, *turns], note=f"{len(STANCES)} stances, at most {ROUNDS} rounds.")
+    if len(longer.tasks) > len(plan.tasks):
+        await adispatch_custom_event("plan.proposed", longer.model_dump())
+    return longer
+
+
+def _by(finding: Finding) -> str:
+    return finding.task_id.partition(".")[2]
+
+
+def _standing(findings: Iterable[Finding]) -> dict[str, str]:
+    """Stance -> the last thing it proposed; nothing of those who never proposed anything."""
+    return {_by(it): it.text for it in findings if it.text}
+
+
+def _copies(texts: Mapping[str, str]) -> dict[str, str]:
+    """Stance -> the earlier one whose proposal its own is too like."""
+    pairs = [pair for pair in combinations(texts, 2) if likeness(texts[pair[0]], texts[pair[1]]) >= TOO_ALIKE]
+    return {copy: first for first, copy in reversed(pairs)}
+
+
+def _next(state: DebateState) -> Literal["argue", "judge"]:
+    return "argue" if len(state["plan"].tasks) > len(state["findings"]) else "judge"
+
+
+def build() -> StateGraph[DebateState, Context]:
+    """START -> seat -> argue -> weigh -> (argue | judge) -> END."""
+    return (
+        StateGraph(DebateState, context_schema=Context)
+        .add_node(seat, metadata=as_node("Seats"))
+        .add_node(argue, metadata=as_node("Round", team=True))
+        .add_node(weigh, metadata=as_node("Agreed?"))
+        .add_node(judge, metadata=as_node("Judge"))
+        .add_edge(START, "seat")
+        .add_edge("seat", "argue")
+        .add_edge("argue", "weigh")
+        .add_conditional_edges("weigh", _next)
+        .add_edge("judge", END)
+    )
