@@ -23,6 +23,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
 from agents.allowance import WARN_AT, Allowance
+from agents.allowed import OnlyAllowed
 from agents.effects import OnceOnly
 from agents.errors import ModelUnavailable, RunError, RunLost, ToolFailed
 from agents.tools.contract import contract_of
@@ -221,6 +222,6 @@ def stack(
     max_steps: int, max_tokens: int | None = None, shaping: AgentMiddleware[Any, Any] | None = None
 ) -> list[AgentMiddleware[Any, Any]]:
     """The one middleware list, outermost first. `shaping` makes several calls of one: each is retried and paid."""
-    loop: list[AgentMiddleware[Any, Any]] = [BoundSteps(max_steps, max_tokens), RepairToolCalls()]
+    loop: list[AgentMiddleware[Any, Any]] = [OnlyAllowed(), BoundSteps(max_steps, max_tokens), RepairToolCalls()]
     call: list[AgentMiddleware[Any, Any]] = [RetryModel(), KeepBudget(), GuardTools(), OnceOnly()]
     return [*loop, *([shaping] if shaping else []), *call]

@@ -158,6 +158,11 @@ class Forecast:
         """True when a team is quicker than one after the other."""
         return len(self.seconds) > 1 and self.overhead_s + self.parallel_s < self.serial_s
 
+    @property
+    def is_chain(self) -> bool:
+        """True when no two sub-tasks could be done at once."""
+        return self.parallel_s >= self.serial_s
+
     def shown(self) -> dict[str, float]:
         """As the plan's event carries it."""
         return {name: round(getattr(self, name), 3) for name in ("parallel_s", "serial_s", "overhead_s")}
@@ -169,6 +174,8 @@ class Forecast:
         together = f"about {_s(self.overhead_s + self.parallel_s)} with {_s(self.overhead_s)} of coordination"
         if self.pays:
             return f"Side by side: {together}, {_s(self.serial_s)} one after the other."
+        if self.is_chain:
+            return f"One after the other, about {_s(self.serial_s)}: each needs the one before."
         return f"One after the other, {_s(self.serial_s)}: side by side would take {together}."
 
 
@@ -185,12 +192,12 @@ def single(question: str, role: str, note: str) -> Plan:
 
 
 def settled(plan: Plan, question: str, expected: Forecast) -> Plan:
-    """The plan that is worth running: as it is where a team pays, else in one go.
+    """The plan that is worth running: as it is where a team pays or nothing could be done at once, else in one go.
 
     Sub-tasks of one role become one sub-task, which is what one agent would do in turns anyway; those of several roles
     are done one after the other.
     """
-    if expected.pays or len(plan.tasks) == 1:
+    if expected.pays or expected.is_chain:
         return plan
     roles = {sub.role for sub in plan.tasks}
     if len(roles) > 1:

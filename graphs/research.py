@@ -1,19 +1,25 @@
 """A planner splits the question, sub-agents work side by side, a writer joins their findings with citations."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from langchain_core.callbacks import adispatch_custom_event
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage
+from langgraph.func import task
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from agents.agent import discover_agents, recursion_limit, team_roles
+from agents.asking import ask
 from agents.context import Context
-from agents.errors import Unreadable
 from agents.planner import Plan, SubTask
-from graphs.scheduling import BadPlan, Finding, checked, run_plan
+from graphs.gaps import with_gaps
+from graphs.planning import announce, more, propose, remedies
+from graphs.plans import estimates, forecast, settled
+from graphs.reviewing import NotWanted, reviewed
+from graphs.scheduling import Finding, run_plan
 from graphs.state import ChatState, as_node, question_of
+from graphs.usual import remember, usual
 
 EXAMPLES = {
     "Compare ReAct, planning with parallel sub-agents, and debate: latency, cost and when each pays": (
@@ -25,52 +31,69 @@ EXAMPLES = {
 class ResearchState(ChatState):
     """The conversation, the plan in force, and what came of it."""
 
-    plan: Plan
+    plan: Plan | None
     findings: list[Finding]
 
 
 async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
-    """Ask for a plan; one that cannot be run goes back once with the reason, then a plan of one sub-task does it."""
-    question, roles = question_of(state), team_roles(discover_agents())
-    ask = [*state["messages"]]
-    for _ in range(2):
+    """Ask for a plan, see whether a team pays, and let a person change it if they asked to."""
+    context, question, known = runtime.context, question_of(state), await usual(runtime.store)
+    proposed = await propose(context, state["messages"], question)
+    expected = forecast(proposed, estimates(proposed, known.seconds), context.limits)
+    proposed = settled(proposed, question, expected)
+    await announce(proposed, expected)
+    if context.review_plan:
         try:
-            result = await runtime.context.agents["planner"].ainvoke({"messages": ask}, context=runtime.context)
-            proposed = checked(result["structured_response"], roles, runtime.context.limits)
-            break
-        except (BadPlan, Unreadable) as error:
-            ask = [*state["messages"], HumanMessage(f"That plan cannot be run: {error}. Plan again: {question}")]
-    else:
-        only = SubTask(id="1", title="The question", question=question, role="researcher", depends_on=[])
-        proposed = Plan(tasks=[only], note="No plan could be run, so one researcher takes the whole question.")
-    await adispatch_custom_event("plan.proposed", proposed.model_dump())
+            proposed = reviewed(proposed, context.limits, known)
+        except NotWanted as no:
+            said = f"The plan was not run: {no}" if str(no) else "The plan was not run."
+            return {"plan": None, "findings": [], "messages": [AIMessage(said)]}
+        await announce(proposed, forecast(proposed, estimates(proposed, known.seconds), context.limits))
     return {"plan": proposed, "findings": []}
 
 
+def approved(state: ResearchState) -> str:
+    """The team, unless a person rejected its plan."""
+    return "research" if state["plan"] else END
+
+
 async def research(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
-    """Let the team work on the plan; whatever happens to one of them stays with that one.
+    """Let the team work on the plan, and once more on what its findings ask for; what fails stays with one part.
 
     When the failed part of a run is tried again, the findings that are there are kept.
     """
-    limits, allowance = runtime.context.limits, runtime.context.allowance
-    known = {finding.task_id: finding for finding in state.get("findings", ()) if finding.state == "done"}
+    context, plan, known = runtime.context, state["plan"], await usual(runtime.store)
+    assert plan is not None  # else it had ended
 
     async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
-        agent = runtime.context.agents[sub.role]
-        known = "".join(f"\n\nResult of {finding.title}:\n{finding.text}" for finding in inputs)
-        ask = {"messages": [HumanMessage(sub.question + known)]}
-        result = await agent.ainvoke(ask, {"recursion_limit": recursion_limit(limits)}, context=runtime.context)
-        text = str(result["messages"][-1].text).strip()
+        given = "".join(f"\n\nResult of {finding.title}:\n{finding.text}" for finding in inputs)
+        granted = replace(context, tools=frozenset(sub.tools) or None)
+        text = str((await ask(granted, sub.role, sub.question + given)).text).strip()
         return Finding(sub.id, sub.title, "done" if text else "failed", text, "" if text else "it answered nothing")
 
-    return {"findings": await run_plan(state["plan"], work, limits, allowance, known)}
+    at_work = partial(run_plan, work=work, limits=context.limits, allowance=context.allowance,
+                      remedies=remedies(context), usual_s=known.seconds)  # fmt: skip
+    spent_usd = context.allowance.usd
+    kept = {finding.task_id: finding for finding in state.get("findings", ()) if finding.state == "done"}
+    found = await at_work(plan, known=kept)
+    if plan.look_again and not context.allowance.concluding():
+        # a task: after a crash the second plan is the same again, and so are the ids of its sub-tasks
+        whole = await task(more)(context, question_of(state), plan, found)
+        if whole:
+            plan = whole
+            await announce(plan, forecast(plan, estimates(plan, known.seconds), context.limits))
+            found = await at_work(plan, known={finding.task_id: finding for finding in found})
+    await remember(runtime.store, plan, found, context.allowance.usd - spent_usd)
+    return {"plan": plan, "findings": found}
 
 
 async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """One answer from all findings; a part that has none is named in it."""
-    ask = HumanMessage(brief(question_of(state), state["findings"]))
-    result = await runtime.context.agents["writer"].ainvoke({"messages": [ask]}, context=runtime.context)
-    return {"messages": [result["messages"][-1]]}
+    answer = await ask(runtime.context, "writer", brief(question_of(state), state["findings"]))
+    text = str(answer.text)
+    gaps = [{"title": it.title, "reason": it.reason or it.state} for it in state["findings"] if it.state != "done"]
+    unnamed = [gap for gap in gaps if gap["title"].lower() not in text.lower()]
+    return {"messages": [answer.model_copy(update={"content": with_gaps(text, unnamed)}) if unnamed else answer]}
 
 
 def brief(question: str, findings: Sequence[Finding]) -> str:
@@ -84,14 +107,14 @@ def brief(question: str, findings: Sequence[Finding]) -> str:
 
 
 def build() -> StateGraph[ResearchState, Context]:
-    """START -> plan -> research -> write -> END."""
+    """START -> plan -> research -> write -> END; a plan that is rejected ends it."""
     return (
         StateGraph(ResearchState, context_schema=Context)
         .add_node(plan, metadata=as_node("Plan"))
         .add_node(research, metadata=as_node("Research", team=True))
         .add_node(write, metadata=as_node("Write", speaks=True))
         .add_edge(START, "plan")
-        .add_edge("plan", "research")
+        .add_conditional_edges("plan", approved, ["research", END])
         .add_edge("research", "write")
         .add_edge("write", END)
     )

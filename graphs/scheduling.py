@@ -30,7 +30,7 @@ from langgraph.func import task
 
 from agents.allowance import Allowance
 from agents.context import Limits
-from agents.errors import RunError, RunLost
+from agents.errors import BudgetExceeded, ModelRefusedRequest, ModelUnavailable, RunError, RunLost
 from agents.planner import Plan, SubTask
 from graphs.plans import BadPlan as BadPlan
 from graphs.plans import checked as checked
@@ -40,6 +40,8 @@ from graphs.stragglers import Pace, Places, Turn
 State = Literal["done", "partial", "failed", "timed_out", "skipped", "cancelled"]
 END = ""
 """Stands for the end of the plan, which waits like a sub-task. No sub-task has an empty id that counts."""
+NO_OTHER_WAY = (ModelUnavailable, ModelRefusedRequest, BudgetExceeded)
+"""Failures that another plan meets again."""
 GOOD = frozenset({"done", "partial"})
 
 
@@ -140,6 +142,7 @@ class Run:
         self._places = Places(1 if plan.in_turn else limits.max_parallel)
         self._pace = Pace(remedies.late_by_s, self._is_late if remedies.twin else None)
         self._told: set[str] = set()
+        self._given_up: set[str] = set()
         self._found: dict[str, asyncio.Future[Finding | None]] = {sub.id: asyncio.Future() for sub in plan.tasks}
         for sub in plan.tasks:
             if sub.id in known:
@@ -219,11 +222,15 @@ class Run:
         turn, finding = self._pace.begin(sub.id), None
         try:
             finding = await self._raced(sub, self.work(sub, inputs), turn, inputs)
-            if self.remedies.again and finding.state in ("failed", "timed_out") and not self.allowance.concluding():
+            if self._may_go_again(sub, finding):
                 finding = await self._raced(sub, self._instead(sub, finding, inputs), turn)
         finally:
             seconds = self._pace.end(sub.id, finding is not None and finding.state in GOOD)
         return replace(finding, seconds=seconds)
+
+    def _may_go_again(self, sub: SubTask, finding: Finding) -> bool:
+        failed = finding.state in ("failed", "timed_out") and sub.id not in self._given_up
+        return failed and self.remedies.again is not None and not self.allowance.concluding()
 
     async def _instead(self, sub: SubTask, failed: Finding, inputs: Sequence[Finding]) -> Finding:
         """Do what is planned in the place of one that failed; its finding when nothing is."""
@@ -254,6 +261,8 @@ class Run:
             reason = "something it waited for was cancelled"  # nobody cancelled the sub-task
         except RunError as error:
             reason = str(error)
+            if isinstance(error, NO_OTHER_WAY):
+                self._given_up.add(sub.id)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
         return Finding(sub.id, sub.title, "failed", reason=reason)

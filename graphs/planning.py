@@ -1,0 +1,95 @@
+"""What the planner is asked: a plan, one sub-task in the place of a failed one, what is still needed after all.
+
+A plan that cannot be run goes back once, with the reason.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from langchain_core.callbacks import adispatch_custom_event
+from langchain_core.messages import AnyMessage, HumanMessage
+
+from agents.agent import discover_agents, team_roles
+from agents.asking import ask_for
+from agents.context import Context
+from agents.errors import RunError, Unreadable
+from agents.planner import Plan, SubTask
+from agents.tools.contract import contract_of
+from graphs.plans import BadPlan, Forecast, checked, single
+from graphs.scheduling import Finding, Remedies
+
+ATTEMPTS = 2
+Check = Callable[[Plan], Plan]
+
+
+async def propose(context: Context, messages: Sequence[AnyMessage], question: str) -> Plan:
+    """A plan for the question; after two that cannot be run, a plan of one sub-task."""
+    roles = team_roles(discover_agents())
+    check: Check = lambda plan: checked(plan, roles, context.limits)  # noqa: E731
+    if proposed := await _planned(context, messages, question, check):
+        return proposed
+    role = "researcher" if "researcher" in roles else next(iter(roles))
+    return single(question, role, f"No plan could be run, so one {role} takes the whole question.")
+
+
+async def announce(plan: Plan, expected: Forecast) -> None:
+    """Tell whoever watches of the plan, and of what was expected of the planner's."""
+    told = {**expected.shown(), "decision": expected.decision()}
+    await adispatch_custom_event("plan.proposed", {**plan.model_dump(), **told})
+
+
+def remedies(context: Context) -> Remedies:
+    """A twin for a late one whose tools can all be repeated safely; what the planner says for a failed one."""
+    team = discover_agents()
+    roles = team_roles(team)
+
+    def safe_twice(sub: SubTask) -> bool:
+        contracts = [contract_of(tool) for tool in team[sub.role].tools]
+        return all(it.effect in ("read", "idempotent") and not it.approval for it in contracts)
+
+    async def instead(sub: SubTask, failed: Finding) -> SubTask | None:
+        told = (
+            f"Sub-task {sub.id} of the role {sub.role} failed: {failed.reason}. "
+            f"Plan exactly one sub-task in its place, asked in another way or given to another role: {sub.question}"
+        )
+        plan = await ask_for(context, "planner", Plan, told)
+        return next((other for other in plan.tasks if other.role in roles and other.question.strip()), None)
+
+    return Remedies(safe_twice, instead)
+
+
+async def more(context: Context, question: str, plan: Plan, findings: Sequence[Finding]) -> Plan | None:
+    """The plan with what is still needed after its findings; None when nothing is, or nobody can say."""
+    found = [f"## {finding.title}\n{finding.text or finding.reason}" for finding in findings]
+    ask = f"Plan only what is still needed, no sub-task if nothing is: {question}"
+    told = "\n\n".join(["Found so far:", *found, ask])
+    roles = team_roles(discover_agents())
+
+    def check(asked: Plan) -> Plan:
+        return checked(joined(plan, asked), roles, context.limits) if asked.tasks else plan
+
+    try:
+        whole = await _planned(context, [HumanMessage(told)], question, check)
+    except RunError:
+        return None  # what was found is worth an answer, whether or not more could be asked for
+    return None if whole is plan else whole
+
+
+def joined(plan: Plan, asked: Plan) -> Plan:
+    """Both plans as one, whose second part keeps its ids where the first has not taken them. It is not joined again."""
+    taken = {sub.id for sub in plan.tasks}
+    names = {sub.id: sub.id if sub.id not in taken else f"{sub.id}+" for sub in asked.tasks}
+    later = [
+        sub.model_copy(update={"id": names[sub.id], "depends_on": [names.get(need, need) for need in sub.depends_on]})
+        for sub in asked.tasks
+    ]
+    return plan.model_copy(update={"tasks": [*plan.tasks, *later], "look_again": False})
+
+
+async def _planned(context: Context, messages: Sequence[AnyMessage], question: str, check: Check) -> Plan | None:
+    ask = [*messages]
+    for _ in range(ATTEMPTS):
+        try:
+            return check(await ask_for(context, "planner", Plan, *ask))
+        except (BadPlan, Unreadable) as error:
+            ask = [*messages, HumanMessage(f"That plan cannot be run: {error}. Plan again: {question}")]
+    return None
