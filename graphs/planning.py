@@ -3,7 +3,7 @@
 A plan that cannot be run goes back once, with the reason.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.messages import AnyMessage, HumanMessage

@@ -237,7 +237,9 @@ class Run:
         assert self.remedies.again is not None
         try:
             planned = await self.remedies.again(sub, failed)
-        except RunError as error:
+        except (GraphBubbleUp, RunLost):
+            raise
+        except Exception as error:
             return replace(failed, reason=f"{failed.reason}; no other way was planned: {error}")
         if planned is None:
             return failed
