@@ -8,6 +8,7 @@ from langchain_core.language_models import BaseChatModel
 
 from agents.allowance import Allowance
 from agents.blackboard import Blackboard
+from agents.counting import Counter
 from agents.effects import Ledger
 from agents.memory import Memory
 from retrieval.documents import Hit
@@ -43,6 +44,9 @@ class Limits:
     subtask_tokens: int | None = None
     """Tokens that one agent may use for one question; at 80 % it is made to answer. None: no limit of its own."""
 
+    context_tokens: int | None = None
+    """Tokens that a request and its answer may have together. None: what the model's server says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -69,3 +73,7 @@ class Context:
     """What the agents of this conversation share."""
     conversation: str = ""
     """Id of the conversation that the run belongs to: its paged-out turns are kept under it."""
+    counters: Mapping[str, Counter] = field(default_factory=dict)
+    """Model role -> its way of counting tokens; a role without one is estimated."""
+    paged: dict[str, Any] = field(default_factory=dict)
+    """What this run has paged out and recalled, so that each is done once."""

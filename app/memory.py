@@ -22,7 +22,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from agents.errors import RunLost, ToolFailed
-from agents.memory import MAX_ABOUT_CHARS, MAX_TEXT_CHARS, Conflict, Item, Kind, key_for
+from agents.memory import MAX_ABOUT_CHARS, MAX_TEXT_CHARS, Conflict, Item, Kind, Page, key_for
 from app.events import text_safe
 from app.postgres import Pool
 from retrieval.embed import Embedder, EmbedderUnavailable, Vectors
@@ -51,6 +51,10 @@ _INSERT = f"""
 insert into memories (owner, key, version, kind, thread_id, author, about, text)
 values (%(owner)s, %(key)s, %(version)s, %(kind)s, nullif(%(scope)s, ''), %(author)s, %(about)s, %(text)s)
 returning {_FIELDS}
+"""
+_PAGE = """
+insert into memories (owner, key, version, kind, thread_id, author, about, text)
+values (%s, %s, 1, 'page', %s, %s, %s, %s) on conflict do nothing
 """
 _MARK = """
 insert into memory_marks (owner, shelf) values (%s, %s)
@@ -115,6 +119,20 @@ class PostgresMemory:
             await connection.execute(older, (owner, put["key"]))
             row = await (await connection.execute(_INSERT, {**put, "version": version + 1})).fetchone()
         return Item(**row)
+
+    async def keep_pages(self, owner: str, conversation: str, pages: Sequence[Page]) -> int:
+        """Keep what leaves a context, in one transaction; how many were new."""
+        rows = [
+            (owner, it.key, conversation, text_safe(it.author), text_safe(it.about)[:MAX_ABOUT_CHARS], text)
+            for it in pages
+            if (text := text_safe(it.text).strip()[:MAX_TEXT_CHARS])
+        ]
+        async with self._connected() as connection, connection.transaction():
+            cursor = connection.cursor()
+            await cursor.executemany(_PAGE, rows)
+            if new := cursor.rowcount:
+                await connection.execute(_MARK, (owner, conversation))
+        return int(new)
 
     async def _refuse_beyond(self, connection: Any, owner: str) -> None:
         sql = "select count(*) as kept from memories where owner = %s and kind <> 'page'"

@@ -44,7 +44,8 @@ HOMES = {
                 "app/agent_protocol/"],
     # whoever writes rows needs its JSON, whoever answers for the database its errors; see also CONNECT
     "psycopg": ["app/postgres.py", "app/embedded_postgres.py", "app/journal.py", "app/ledger.py", "app/runs.py",
-                "app/steering.py", "app/work.py", "app/blackboard.py", "app/memory.py", "app/claim.py", "app/queue.py", "app/batch.py", "app/server.py",
+                "app/blackboard.py", "app/memory.py",
+                "app/steering.py", "app/work.py", "app/claim.py", "app/queue.py", "app/batch.py", "app/server.py",
                 "app/gate.py", "app/agent_protocol/"],
 }  # fmt: skip
 """Vendor -> where its name may stand. A new place is a decision: take it here."""
