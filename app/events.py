@@ -13,8 +13,10 @@ its own. A nested node's `node.started` may come after what happens inside it: t
 | `run.started`, `run.handed_back` | graph, question, model; reason. A second `run.started` is another worker's |
 | `run.finished`, `run.failed`, `run.cancelled` | answer, missing; error {kind, message, fix} |
 | `node.started`, `node.finished` | name; state, reason |
-| `plan.proposed` | tasks [{id, title, question, role, depends_on}], note |
-| `agent.spawned`, `agent.finished` | task_id, title, role, question; state, text, reason |
+| `plan.proposed` | tasks [{id, title, question, role, depends_on ...}], note, parallel_s, serial_s, overhead_s, decision |
+| `plan.revised` | task_id, title, role, question, was, reason: planned again in the place of one that failed |
+| `agent.spawned`, `agent.finished` | task_id, title, role, question; state, text, reason, seconds |
+| `agent.twin_started`, `agent.cancelled` | task_id, title, usual_s, elapsed_s; task_id, which (first, twin), reason |
 | `llm.started`, `llm.token` | model, speaks; text |
 | `llm.finished`, `llm.retry` | usage, ttft_s, latency_s, calls, text, cost_usd, or error; attempt, reason, pause_s |
 | `llm.unreadable` | role, shape, rung, problem: an answer that does not have the shape that it was asked for |
@@ -51,7 +53,8 @@ MAX_DEPTH = 32
 TERMINAL = frozenset({"run.finished", "run.failed", "run.cancelled"})
 
 _REPORTED = frozenset(
-    {"plan.proposed", "agent.spawned", "agent.finished", "llm.retry", "llm.unreadable", "tool.timeout"}
+    {"plan.proposed", "plan.revised", "agent.spawned", "agent.finished", "agent.twin_started", "agent.cancelled"}
+    | {"llm.retry", "llm.unreadable", "tool.timeout"}
 )
 """What activities and agents may say about themselves. Nobody but the worker ends a run."""
 _SOURCE_FIELDS = frozenset(
@@ -112,8 +115,9 @@ def owner_of(namespace: str) -> str:
 
 
 def _is_inner(name: str) -> bool:
-    # create_agent's own nodes: `model`, `tools`, and `Middleware.before_model` and the like
-    return name in _AGENT_INNER_NODES or "." in name
+    # create_agent's own nodes: `model`, `tools`, and `Middleware.before_model` and the like; a number is LangGraph's
+    # count of the agents that one task asks, from the second on
+    return name in _AGENT_INNER_NODES or "." in name or name.isdigit()
 
 
 def parent_of(span_id: str) -> str | None:
@@ -305,6 +309,8 @@ def _is_voice(metadata: Mapping[str, Any]) -> bool:
     namespace = _namespace(metadata)
     owner = owner_of(namespace)
     inner = namespace[len(owner) + 1 :]
+    count, _, rest = inner.partition("|")
+    inner = rest if count.isdigit() else inner
     return "|" not in owner and "|" not in inner and (not inner or inner.startswith("model:"))
 
 

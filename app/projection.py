@@ -16,6 +16,7 @@ from app.shapes import Shape, lane_of_task, sub_tasks
 __all__ = ["ENDED", "Lane", "Meters", "RunView", "Segment", "cited_keys", "project"]
 
 MAX_ACTIVITY_CHARS = 120
+EXPECTED = ("parallel_s", "serial_s", "overhead_s", "decision")
 
 _ENDS = {
     "run.finished": ("succeeded", "done"),
@@ -36,6 +37,8 @@ class RunView:
         self.ended: float | None = None
         self.plan: list[dict[str, Any]] = []
         self.note = ""
+        self.expected: dict[str, Any] = {}
+        """What the plan was expected to take, and the sentence that says whether a team pays."""
         self.calls: dict[str, Call] = {}
         self.meters = Meters()
         self.sources: dict[str, dict[str, Any]] = {}
@@ -53,6 +56,12 @@ class RunView:
         self.budget_reached: dict[str, Any] | None = None
         self.unreadable: dict[tuple[str, str], int] = {}
         """Answers without the shape that they were asked for, by role and rung of the ladder."""
+        self.taken: set[tuple[str, str]] = set()
+        """Edges of the graph by which one step led to the next."""
+        self.passed: set[str] = set()
+        """Nodes after which another step has begun: what they decided is known."""
+        self._step: set[str] = set()
+        self._step_before: set[str] = set()
         self._latest = 0.0
         self._shut: dict[str, str] = {}
         self.waited_s = 0.0
@@ -187,8 +196,21 @@ class RunView:
 
     def _node_started(self, event: RunEvent, at: float) -> None:
         lane = self.lanes.of(event.span_id)
+        if event.parent_id in (None, ROOT):
+            self._enter(lane)
         if not lane.running():  # else a call inside it was quicker
             lane.begin(at)
+
+    def _enter(self, lane: Lane) -> None:
+        """Nodes run in super-steps: one that begins when all others have ended was led to by those of the step before."""
+        if lane.node not in self._step and not any(self._at_work(node) for node in self._step):
+            self._step_before, self._step = self._step, set()
+            self.passed |= self._step_before
+        self._step.add(lane.node)
+        self.taken |= {(source, lane.node) for source in self._step_before}
+
+    def _at_work(self, node: str) -> bool:
+        return any(lane.running() for lane in self.lanes.values() if lane.node == node)
 
     def _node_finished(self, event: RunEvent, at: float) -> None:
         lane = self.lanes.of(event.span_id)
@@ -199,6 +221,7 @@ class RunView:
         """Open one lane for each sub-task, right behind the team's own, in plan order. Those already begun stay."""
         self.plan = sub_tasks(event.data)
         self.note = str(event.data.get("note", ""))
+        self.expected = {name: event.data[name] for name in EXPECTED if name in event.data}
         self.lanes.of(event.span_id).activity = f"wrote {_count_of(len(self.plan), 'sub-task')}"
         if not (team := next((node.id for node in self.shape.nodes if node.team), None)):
             return
@@ -215,6 +238,25 @@ class RunView:
         self.lanes.bind(event.span_id, lane)
         lane.role = str(event.data.get("role", lane.role))
         lane.begin(at)
+
+    def _plan_revised(self, event: RunEvent, at: float) -> None:
+        """A sub-task that failed is done in another way, on the same lane."""
+        lane = self._agent_lane(event)
+        lane.attempt, lane.role = lane.attempt + 1, str(event.data.get("role", lane.role))
+        lane.state, lane.activity = "running", f"planned again: {event.data.get('reason', '')}"[:MAX_ACTIVITY_CHARS]
+
+    def _twin_started(self, event: RunEvent, at: float) -> None:
+        """A late sub-agent gets a twin: a lane of its own below it, with what it costs."""
+        lane = self.lanes.of(event.span_id)
+        lane.title = f"{event.data.get('title', lane.title)}, twin"
+        lane.begin(at)
+
+    def _agent_cancelled(self, event: RunEvent, at: float) -> None:
+        """One of two was quicker. The first has no lane apart from the sub-agent's, which ends with the result."""
+        twin = self.lanes.get(f"{lane_of_task(str(event.data.get('task_id')))}/twin")
+        if twin and event.data.get("which") == "twin":
+            twin.reason = str(event.data.get("reason", ""))
+            self._close(twin, at, "cancelled")
 
     def _agent_finished(self, event: RunEvent, at: float) -> None:
         """The first report counts: a resumed run tells once more of those that ended before."""
@@ -390,6 +432,9 @@ _STEPS: Mapping[str, Callable[[RunView, RunEvent, float], None]] = {
     "plan.proposed": RunView._plan_proposed,
     "agent.spawned": RunView._agent_spawned,
     "agent.finished": RunView._agent_finished,
+    "plan.revised": RunView._plan_revised,
+    "agent.twin_started": RunView._twin_started,
+    "agent.cancelled": RunView._agent_cancelled,
     "llm.started": RunView._llm_started,
     "llm.token": RunView._llm_token,
     "llm.finished": RunView._llm_finished,

@@ -135,6 +135,8 @@ def test_what_contains_itself_ends() -> None:
         ("answer:1|Summarize.before_model:2", "answer:1", "run"),
         ("answer:1|tools:2|model:3", "answer:1", "run"),
         ("research:1|sub_agent:2|model:3", "research:1|sub_agent:2", "research:1"),
+        ("research:1|sub_agent:2|1|model:3", "research:1|sub_agent:2", "research:1"),  # the second agent it asked
+        ("research:1|sub_agent:2|twin:3|model:4", "research:1|sub_agent:2|twin:3", "research:1|sub_agent:2"),
         ("outer:1|inner:2", "outer:1|inner:2", "outer:1"),
         ("team:1|lead:2|sub_agent:3|tools:4", "team:1|lead:2|sub_agent:3", "team:1|lead:2"),
     ],
