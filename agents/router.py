@@ -6,13 +6,13 @@ from pydantic import BaseModel, Field
 
 from agents.agent import Agent
 
-Kind = Literal["billing", "technical", "general"]
+Kind = Literal["general", "billing", "technical"]
 
 
 class Route(BaseModel):
     """The one branch that takes the request."""
 
-    kind: Kind = Field(description="billing, technical or general, as the instructions describe them")
+    kind: Kind = Field(description="general, billing or technical, as the instructions describe them")
     reason: str = Field(description="a few words of the request that decided it")
 
 

@@ -26,14 +26,14 @@ from graphs.scheduling import Finding, run_plan
 from graphs.state import ChatState, as_node, question_of
 
 LOOK_UPS: dict[Kind, dict[str, str]] = {
-    "billing": {"The request": "", "Costs": "What does it cost?", "Limits": "Which budget or limit bounds it?"},
-    "technical": {"The request": "", "Causes": "How does it fail, and why?", "Remedies": "What helps against it?"},
-    "general": {"The request": ""},
+    "general": {"Your question": ""},
+    "billing": {"Your question": "", "Costs": "costs and figures", "Limits": "budgets and limits"},
+    "technical": {"Your question": "", "Causes": "failures and their causes", "Remedies": "remedies and prevention"},
 }
-"""Branch -> what it looks up, each beside the others: a label, and what is asked about the request."""
+"""Branch -> what it looks up, each beside the others: a label, and with regard to what."""
 
 EXAMPLES = {
-    "My run hangs because one sub-agent is slow. What can I do about the straggler?": (
+    "How do I bound the cost of a critic loop?": (
         "Routed to one desk; look-ups side by side; a policy check before the reply goes out"
     ),
 }
@@ -79,6 +79,10 @@ def looking_up(kind: Kind) -> Callable[..., Awaitable[dict[str, Any]]]:
         return {"findings": await run_plan(Plan(tasks=tasks, note=""), work, context.limits, context.allowance)}
 
     return look_up
+
+
+def _aimed(request: str, regard: str) -> str:
+    return f"{request.rstrip(' ?.!')}, with regard to {regard}?" if regard else request
 
 
 async def draft(state: SupportState, runtime: Runtime[Context]) -> dict[str, Any]:

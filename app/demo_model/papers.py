@@ -60,7 +60,8 @@ class Papers:
         made = []
         for at, question in enumerate(parts.questions):
             said = [sentence.cited for sentence in found.chosen[at][:_MOST_PER_SECTION]]
-            made.append((_capital(parts.things[at]) if parts.things else title_of(question), said))
+            title = parts.things[at] if parts.things else title_of(question).removesuffix(" in brief")
+            made.append((_capital(title), said))
         across = [sentence.cited for sentence in found.across]
         return [*([("All of them", across)] if across else []), *made]
 

@@ -33,6 +33,8 @@ _GOOD = word_set("pass passed accept accepted approve approved ok good yes done 
 _BAD = word_set("fail failed reject rejected revise retry redo bad no insufficient incomplete")
 
 
+_MISS = re.compile(r"\b(?:found nothing|nothing was found|no passage|missing from this)\b", re.IGNORECASE)
+"""An honest miss has nothing to cite."""
 _DRAFT = re.compile(
     r"^[^\w\n]{0,10}(?:the )?(?:draft|answer|response|report|text)[^\n:]{0,30}:\s*(.+)\Z", re.I | re.M | re.S
 )
@@ -204,9 +206,9 @@ def _roles_in(system: str) -> list[str]:
 
 def check(question: str, draft: str) -> tuple[list[str], float]:
     """What is wrong with a draft, and the share of checks it passes, 0 to 1."""
-    inside = re.sub(rf"([.!?])({CITED.pattern})", r"\2\1", draft)  # a citation behind the stop belongs before it
+    inside = re.sub(rf"([.!?][*_]*)({CITED.pattern})", r"\2\1", draft)  # a citation behind the stop belongs before it
     said = [s for s in sentences(inside) if len(content_words(s)) > 1]
-    bare = [s for s in said if not CITED.search(s)]
+    bare = [s for s in said if not CITED.search(s) and not _MISS.search(s)]
     asked = content_words(question)
     held = stems(draft)
     missed = [word for word in asked if stem(word) not in held]
