@@ -90,6 +90,9 @@ class Runs:
             if run["status"] not in TERMINAL:
                 await self.cancel(run["run_id"], owner)
         async with self._pool.connection() as connection, connection.transaction():
+            # in the order of admission; a worker that has not heard of its stop writes nothing from here on
+            await connection.execute("select 1 from threads where thread_id = %s for update", (thread_id,))
+            await connection.execute("select 1 from runs where thread_id = %s for update", (thread_id,))
             for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
                 await connection.execute(
                     f"delete from {table} where thread_id in (select run_id from runs where thread_id = %s)",

@@ -249,8 +249,9 @@ async def _live_view(sextant: App, run_id: str, owner: str) -> tuple[LiveView, M
     run = await sextant.runs.run(run_id, owner)
     activity = sextant.activities.get(run["graph"])
     live = LiveView(run, activity.shape if activity else Shape((), ()))
-    live.apply(await sextant.journal.read(run_id))
-    live.status(run["status"])
+    if not run["pruned_at"]:
+        live.apply(await sextant.journal.read(run_id))
+        live.status(run["status"])
     if run["status"] in TERMINAL and live.view.ended is None:  # its end is gone, maybe since a moment ago
         run = await sextant.runs.run(run_id, owner)
         live = LiveView(run, live.view.shape)
