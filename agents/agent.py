@@ -14,6 +14,7 @@ from pydantic import BaseModel
 import agents
 from agents.context import Context, Limits
 from agents.middleware import stack
+from agents.paging import PageOut
 from agents.structured import FillShape, Refusals
 
 
@@ -35,6 +36,9 @@ class Agent:
 
     role: str = ""
     """One line for a planner that chooses among roles. Empty: not offered to planners."""
+
+    recalls: bool = False
+    """What memory knows is put beside the question: for who speaks with the person."""
 
 
 def discover_agents() -> dict[str, Agent]:
@@ -65,6 +69,7 @@ def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], lim
                 limits.max_steps,
                 limits.subtask_tokens,
                 shaping=FillShape(name, agent.output, refusals) if agent.output else None,
+                paging=PageOut(agent.model, recalls=agent.recalls),
             ),
             context_schema=Context,
             name=name,

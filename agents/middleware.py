@@ -26,6 +26,8 @@ from agents.allowance import WARN_AT, Allowance
 from agents.allowed import OnlyAllowed
 from agents.effects import OnceOnly
 from agents.errors import ModelUnavailable, RunError, RunLost, ToolFailed
+from agents.handing import EndAtHandover
+from agents.paging import PageOut
 from agents.tools.contract import contract_of
 
 log = logging.getLogger(__name__)
@@ -219,9 +221,13 @@ def _bounded(result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
 
 
 def stack(
-    max_steps: int, max_tokens: int | None = None, shaping: AgentMiddleware[Any, Any] | None = None
+    max_steps: int,
+    max_tokens: int | None = None,
+    shaping: AgentMiddleware[Any, Any] | None = None,
+    paging: PageOut | None = None,
 ) -> list[AgentMiddleware[Any, Any]]:
     """The one middleware list, outermost first. `shaping` makes several calls of one: each is retried and paid."""
-    loop: list[AgentMiddleware[Any, Any]] = [OnlyAllowed(), BoundSteps(max_steps, max_tokens), RepairToolCalls()]
+    turn: list[AgentMiddleware[Any, Any]] = [EndAtHandover(), OnlyAllowed(), paging or PageOut()]
+    loop: list[AgentMiddleware[Any, Any]] = [*turn, BoundSteps(max_steps, max_tokens), RepairToolCalls()]
     call: list[AgentMiddleware[Any, Any]] = [RetryModel(), KeepBudget(), GuardTools(), OnceOnly()]
     return [*loop, *([shaping] if shaping else []), *call]

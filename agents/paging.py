@@ -42,22 +42,30 @@ ModelHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
 
 
 class PageOut(AgentMiddleware[Any, Any]):
-    """Every request fits into its model's context; an agent that `recalls` finds what memory knows beside a question."""
+    """Every request fits into its model's context; who `recalls` finds what memory knows beside the question."""
 
     def __init__(self, role: str = "large", *, recalls: bool = False) -> None:
         """`role`: of the model, whose context it is."""
         super().__init__()
         self.role, self.recalls = role, recalls
+        self._tools: tuple[tuple[int, ...], str] = ((), "")
 
     async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> Answer:
         context = getattr(request.runtime, "context", None)
         if not isinstance(context, Context):
             return await handler(request)
-        fixed = f"{request.system_prompt or ''}\n{tools_text(request.tools)}"
+        fixed = f"{request.system_prompt or ''}\n{self._told(request.tools)}"
         messages = await within(context, self.role, request.messages, fixed)
         if self.recalls:
             messages = await _with_memory(context, messages)
         return await handler(request if messages is request.messages else request.override(messages=list(messages)))
+
+    def _told(self, tools: Sequence[Any]) -> str:
+        """What the server is told of the tools: written once, since an agent's tools stay the same."""
+        known = tuple(map(id, tools))
+        if self._tools[0] != known:
+            self._tools = known, tools_text(tools)
+        return self._tools[1]
 
 
 async def _with_memory(context: Context, messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
