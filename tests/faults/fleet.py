@@ -27,7 +27,9 @@ from app.work import Worker
 
 QUICK = Timing(lease_s=2.0, stalled_s=2.0, heartbeat_s=0.4, sweep_s=0.3, blocked_s=0.2, poll_s=0.3, grace_s=5.0)
 """The product's timing, four times as fast: a trial waits for a lease."""
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
+"""A crowded machine is slow, not wrong."""
+LOOK_S = 0.1
 
 T = TypeVar("T")
 
@@ -46,6 +48,8 @@ class Process:
     def __init__(self, pid: int, report: Path) -> None:
         self.pid, self._report = pid, report
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.is_up = asyncio.Event()
+        """Set when it takes runs, or has ended."""
         self.halted = asyncio.Event()
         """Set when SIGSTOP has stopped it."""
 
@@ -62,8 +66,13 @@ class Process:
     async def up(self) -> None:
         """Wait until it takes runs."""
         async with asyncio.timeout(PATIENCE_S):
-            while not self._report.with_suffix(".up").exists() and not self.ended.done():  # noqa: ASYNC110 - a file
-                await asyncio.sleep(0.01)
+            await self.is_up.wait()
+        assert not self.ended.done(), self.log()
+
+    @property
+    def ended_a_run(self) -> bool:
+        """A run came to its end in it, and it lived to say so."""
+        return self._report.with_suffix(".ended").exists()
 
     async def stop(self) -> Counter[str]:
         """Let it end by itself; how often it came by each point."""
@@ -88,7 +97,7 @@ class Fleet:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._processes: dict[int, Process] = {}
-        self._started: asyncio.Queue[int] = asyncio.Queue()
+        self._started: asyncio.Queue[Process] = asyncio.Queue()
         self._orders = asyncio.Lock()
 
     @asynccontextmanager
@@ -113,12 +122,16 @@ class Fleet:
         async for line in self._parent.stdout:
             said = json.loads(line)
             if "started" in said:
-                self._started.put_nowait(said["started"])
+                self._processes[said["started"]] = process = Process(said["started"], Path(said["report"]))
+                self._started.put_nowait(process)
             elif "halted" in said:
                 self._processes[said["halted"]].halted.set()
+            elif "up" in said:
+                self._processes[said["up"]].is_up.set()
             else:
                 process = self._processes.pop(said["ended"])
                 process.ended.set_result(said["code"])
+                process.is_up.set()
 
     async def start(self, **job: Any) -> Process:
         """One more worker."""
@@ -127,9 +140,7 @@ class Fleet:
         async with self._orders:
             assert self._parent.stdin
             self._parent.stdin.write(order.encode())
-            pid = await self._started.get()
-        self._processes[pid] = process = Process(pid, report)
-        return process
+            return await self._started.get()
 
 
 @dataclass
@@ -203,7 +214,11 @@ class Field:
         return await self.fleet.start(conninfo=self.conninfo, timing=asdict(QUICK), thread=thread_id, posts=questions)
 
     async def rows(self, run_ids: Sequence[str]) -> list[Row]:
-        return [await self.runs.run(run_id) for run_id in run_ids]
+        """How these runs stand."""
+        async with self.pool.connection() as connection:
+            found = await connection.execute("select * from runs where run_id = any(%s)", (list(run_ids),))
+            by_id = {row["run_id"]: row for row in await found.fetchall()}
+        return [by_id[run_id] for run_id in run_ids]
 
     async def settle(
         self, run_ids: Sequence[str], *, until: Sequence[str] = TERMINAL, patience_s: float = PATIENCE_S
@@ -215,7 +230,7 @@ class Field:
                     for row in left:
                         if row["status"] == "waiting":
                             await self.answer(row["run_id"])
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(LOOK_S)
         return await self.rows(run_ids)
 
     async def answer(self, run_id: str) -> None:

@@ -123,6 +123,9 @@ ECHO = Echo("echo", "chat", {}, "", frozenset())
 PATTERNS = {pattern.name: pattern for pattern in (CHAT, TEAM, ONCE, NESTED, APPROVAL)}
 
 
+ROLES = {"assistant", "planner", "researcher", "writer"}
+
+
 class NoCorpus:
     """No documents."""
 
@@ -195,9 +198,9 @@ def tools(world: World, fault: Fault) -> list[BaseTool]:
 
 
 def team(world: World, fault: Fault) -> dict[str, Agent]:
-    """The product's own roles with these tools, and two for agents inside agents."""
+    """The roles of the product that the patterns need, with these tools, and two for agents inside agents."""
     all_tools = tools(world, fault)
-    roles = discover_agents()
+    roles = {name: role for name, role in discover_agents().items() if name in ROLES}
     own = {name: role if role.output else replace(role, tools=all_tools) for name, role in roles.items()}
     return {**own, "lead": Agent("Lead.", tools=all_tools), "helper": Agent("Help.", tools=all_tools)}
 

@@ -13,10 +13,15 @@ each says where it is; the fault strikes when the wanted point was reached for t
 | `record.after` | the effect is recorded, the step that holds its result is not |
 | `events.before_commit`, `.after_commit` | in mid-batch, and after the n-th batch of events |
 | `result.before_commit`, `.after_commit` | in the transaction that ends the run, and between it and the queue's end |
+
+A kill at random strikes some milliseconds after one of them, whichever: so it hits any progress of a run with the same
+probability, however fast the machine is at the time.
 """
 
 import os
+import random
 import signal
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +35,9 @@ from app.journal import Recorder
 from app.ledger import RunLedger
 from app.postgres import FencedSaver, Pool, StaleWriter
 
+ANY = "any"
+LATE_S = 0.05
+"""Kills at random come within so long after a point: longer than the way to the next one mostly is."""
 ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "drain": signal.SIGTERM}
 
 
@@ -40,6 +48,10 @@ class Fault:
     point: str = ""
     nth: int = 1
     action: str = "kill"
+    late_s: float = 0.0
+    """The strike comes so long after the point was reached."""
+    ended: Path | None = None
+    """Touched when a run came to its end here."""
     diary: Path | None = None
     """Where a process that was stopped and goes on writes down which of its old claims' writes were taken."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -50,9 +62,22 @@ class Fault:
     def at(self, point: str) -> None:
         """This point is reached; the process may not live to see the end of this call."""
         self.counts[point] += 1
-        if point == self.point and self.counts[point] == self.nth:
-            self.stale |= self.claims
-            os.kill(os.getpid(), ACTIONS[self.action])
+        if point == self.point:
+            self._reached(self.counts[point])
+        elif self.point == ANY and not in_time(point):
+            self._reached(sum(times for point, times in self.counts.items() if not in_time(point)))
+
+    def _reached(self, times: int) -> None:
+        if times != self.nth:
+            return
+        if self.late_s:
+            threading.Timer(self.late_s, self._strike).start()
+        else:
+            self._strike()
+
+    def _strike(self) -> None:
+        self.stale |= self.claims
+        os.kill(os.getpid(), ACTIONS[self.action])
 
     @asynccontextmanager
     async def writing(self, what: str, run_id: str, epoch: int) -> AsyncIterator[None]:
@@ -71,6 +96,17 @@ class Fault:
                 with self.diary.open("a") as diary:
                     diary.write(f"{what} {outcome}\n")
         self.at(f"{what}.after")
+
+
+def in_time(point: str) -> bool:
+    """How often it is reached is a matter of time: the log is cut into batches every so many milliseconds."""
+    return point.startswith("events.")
+
+
+def at_random(counts: Mapping[str, int], dice: random.Random) -> dict[str, Any]:
+    """A fault at any moment of a run that comes by these points."""
+    points = sum(times for point, times in counts.items() if not in_time(point))
+    return {"point": ANY, "nth": dice.randint(1, points), "late_s": dice.uniform(0.0001, LATE_S)}
 
 
 class FaultySaver(FencedSaver):
@@ -126,6 +162,8 @@ class FaultyRecorder(Recorder):
         async with self.fault.writing("result", *self.claim):
             await super().finish(event, status, output, error, also_and_stop)
         self.fault.at("result.after_commit")
+        if self.fault.ended:
+            self.fault.ended.touch()
 
 
 class WatchedPool:

@@ -7,18 +7,23 @@ once for a lease, however many trials are in it.
 import asyncio
 import random
 import signal
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleet import QUICK, Field, Process, Verdict
+from fleet import Field, Process, Verdict
 from patterns import Pattern
+from points import ANY, at_random, in_time
 
-BATCH = 10
-SECOND_KILL = 0.5
-"""Share of random batches in which the worker that goes on is killed as well."""
+from app.runs import TERMINAL
+
+BATCH = 20
+"""Each victim has half a dozen connections, and Postgres has two hundred."""
+ROUNDS = 4
+"""Tries to reach a point: in a slow batch a victim may get a run that another one began, and find fewer points left."""
 Fault = Mapping[str, Any]
+FROM_OUTSIDE = {"claim.after", "tool.before", "tool.after", "record.after", "result.before_commit"}
+"""What a gate strikes once: before the first checkpoint, in mid-tool, between effect and record, around the end."""
 
 
 async def calibrated(field: Field, pattern: Pattern) -> list[Counter[str]]:
@@ -37,82 +42,99 @@ async def calibrated(field: Field, pattern: Pattern) -> list[Counter[str]]:
 
 
 def every_point(counts: Mapping[str, int]) -> list[Fault]:
-    """Each time that each point is reached."""
-    return [{"point": point, "nth": nth} for point, times in counts.items() for nth in range(1, times + 1)]
-
-
-def named_points(counts: Mapping[str, int]) -> list[Fault]:
-    """Every super-step's boundary, and of all other points the first and the last time."""
+    """Each super-step's boundary, and of all other points the first and the last time that each is reached."""
     return [
-        fault
-        for fault in every_point(counts)
-        if fault["point"] == "checkpoint.after" or fault["nth"] in (1, _last(counts, fault["point"]))
+        {"point": point, "nth": nth}
+        for point, times in counts.items()
+        for nth in (range(1, times + 1) if point == "checkpoint.after" else sorted({1, _last(point, times)}))
     ]
 
 
-def _last(counts: Mapping[str, int], point: str) -> int:
-    # how the log is cut into batches is a matter of time: the last one may not come in another run
-    return 1 if point.startswith("events.") else counts[point]
+def main_points(counts: Mapping[str, int]) -> list[Fault]:
+    """Each super-step's boundary, and what lies between two of them once."""
+    return [
+        fault
+        for fault in every_point(counts)
+        if fault["point"] == "checkpoint.after" or (fault["point"] in FROM_OUTSIDE and fault["nth"] == 1)
+    ]
 
 
-async def struck_at(field: Field, pattern: Pattern, phase: int, faults: Sequence[Fault]) -> Verdict:
-    """One trial for each of these faults."""
-    victims, run_ids = await _faced(field, pattern, phase, faults)
-    codes = [await victim.end() for victim in victims]
-    unharmed = [fault for fault, code in zip(faults, codes, strict=True) if code != -signal.SIGKILL]
-    assert not unharmed, f"never reached: {unharmed}"
-    verdict = await _gone_on(field, pattern, run_ids)
-    verdict.struck = len(faults)
-    return verdict
+def _last(point: str, times: int) -> int:
+    return 1 if in_time(point) else times
 
 
-async def struck_at_random(field: Field, pattern: Pattern, phase: int, span_s: float, dice: random.Random) -> Verdict:
-    """One batch whose workers are killed at any moment of `span_s`, and sometimes those who go on as well."""
-    victims, run_ids = await _faced(field, pattern, phase, [None] * BATCH)
+class Trials:
+    """All that is done to one pattern, in one phase of it."""
 
-    async def kill_later(process: Process, within_s: float) -> None:
-        await asyncio.sleep(dice.uniform(0, within_s))
-        process.signal(signal.SIGKILL)
-        await process.end()
+    def __init__(self, field: Field, pattern: Pattern, phase: int, counts: Mapping[str, int], dice: random.Random):
+        self.field, self.pattern, self.phase, self.counts, self.dice = field, pattern, phase, counts, dice
+        self.verdict = Verdict()
+        self.named = self.random = 0
 
-    await asyncio.gather(*(kill_later(victim, span_s) for victim in victims))
-    ended = sum(row["status"] in ("succeeded", "waiting") for row in await field.rows(run_ids))
-    if dice.random() < SECOND_KILL:
-        await kill_later(await field.worker(pattern, concurrency=BATCH), span_s + QUICK.lease_s)
-    verdict = await _gone_on(field, pattern, run_ids)
-    verdict.struck = BATCH - ended
-    return verdict
+    async def strike(self, named: Sequence[Fault], random_kills: int, second_kills: float) -> None:
+        """A kill at each of these points, so many at random, and in this share of batches one of who goes on."""
+        rounds = Counter(str(fault) for fault in named)
+        left = list(named)
+        while left or self.random < random_kills:
+            drawn = [at_random(self.counts, self.dice) for _ in range(max(0, random_kills - self.random))]
+            faults = [*left, *drawn][:BATCH]
+            struck = await self._batch(faults, second=self.dice.random() < second_kills)
+            self.random += sum(hit for fault, hit in zip(faults, struck, strict=True) if fault["point"] == ANY)
+            missed = [fault for fault, hit in zip(faults, struck, strict=True) if fault["point"] != ANY and not hit]
+            rounds.update(str(fault) for fault in missed)
+            assert not rounds or max(rounds.values()) <= ROUNDS, f"never reached: {missed}"
+            left = missed + left[len(faults) :]
+        self.named += len(named)
+
+    async def _batch(self, faults: Sequence[Fault], *, second: bool) -> list[bool]:
+        """One trial for each of these; which of them struck while a run was at work."""
+        victims, run_ids = await _faced(self.field, self.pattern, self.phase, faults)
+        struck = await self._fallen(victims, run_ids, faults)
+        if second:
+            fault = at_random({point: times * len(faults) // 2 for point, times in self.counts.items()}, self.dice)
+            await self._fallen([await self.field.worker(self.pattern, fault, BATCH)], run_ids, [fault])
+        verdict = await gone_on(self.field, self.pattern, run_ids)
+        verdict.struck = sum(struck) + second
+        self.verdict.add(verdict)
+        return struck
+
+    async def _fallen(self, victims: Sequence[Process], run_ids: Sequence[str], faults: Sequence[Fault]) -> list[bool]:
+        """Wait until each victim is dead, or has no run left to die at."""
+        while alive := [victim for victim in victims if not victim.ended.done()]:
+            await asyncio.wait({victim.ended for victim in alive}, timeout=1)
+            rows = await self.field.rows(run_ids)
+            if all(row["status"] in (*TERMINAL, "waiting") for row in rows):
+                break
+        codes = []
+        for victim in victims:
+            idle = not victim.ended.done()
+            victim.signal(signal.SIGKILL)
+            codes.append((await victim.end(), idle))
+        return [
+            code == -signal.SIGKILL and not idle and not (fault["point"] == ANY and victim.ended_a_run)
+            for (code, idle), victim, fault in zip(codes, victims, faults, strict=True)
+        ]
 
 
-async def struck_in_a_row(field: Field, pattern: Pattern, faults: Sequence[Fault]) -> Verdict:
+async def struck_in_a_row(field: Field, pattern: Pattern, points: Sequence[str]) -> Verdict:
     """One run, each of whose workers dies; its person answers what is asked in between.
 
     How far a worker gets before it dies is a matter of time, so the last ones may find nothing left to die at.
     """
     run_ids = await field.admit(pattern)
     struck = 0
-    for fault in faults:
-        victim = await field.worker(pattern, fault)
+    for point in points:
+        victim = await field.worker(pattern, {"point": point})
         while not victim.ended.done():
             [row] = await field.settle(run_ids, until=["queued", "running", "succeeded"], patience_s=0.2)
             if row["status"] == "succeeded":
                 victim.signal(signal.SIGTERM)
                 break
-            await asyncio.sleep(0.05)
+            await asyncio.wait({victim.ended}, timeout=0.1)
         struck += await victim.end() == -signal.SIGKILL
-    verdict = await _gone_on(field, pattern, run_ids)
+    verdict = await gone_on(field, pattern, run_ids)
     verdict.struck = struck
     return verdict
-
-
-async def span_of(field: Field, pattern: Pattern, phase: int) -> float:
-    """How long a batch takes in which nobody is killed."""
-    workers, run_ids = await _faced(field, pattern, phase, [None] * BATCH)
-    began = time.monotonic()
-    await field.settle(run_ids, until=["waiting"] if pattern.asks and phase == 0 else ["succeeded"])
-    took_s = time.monotonic() - began
-    await asyncio.gather(*(worker.stop() for worker in workers))
-    return took_s
 
 
 async def _faced(
@@ -138,7 +160,7 @@ async def _waiting(field: Field, pattern: Pattern, count: int) -> list[str]:
     return run_ids
 
 
-async def _gone_on(field: Field, pattern: Pattern, run_ids: Sequence[str]) -> Verdict:
+async def gone_on(field: Field, pattern: Pattern, run_ids: Sequence[str]) -> Verdict:
     """What one healthy worker makes of them."""
     worker = await field.worker(pattern, concurrency=BATCH)
     verdict = await field.judge(pattern, await field.settle(run_ids))

@@ -48,7 +48,8 @@ async def work(job: Mapping[str, Any], fault: Fault, up: Callable[[], None]) -> 
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(await open_pool(job["conninfo"], max_size=8, transaction_timeout_s=3))
         journal = await stack.enter_async_context(Journal(pool, job["conninfo"]).listening())
-        models = Models({"large": Endpoint(job["model_url"], job["model"])}, Deadlines())
+        endpoint = Endpoint(job["model_url"], job["model"])
+        models = Models({"large": endpoint, "small": endpoint}, Deadlines())
         stack.push_async_callback(models.aclose)
         limits = Limits()
         agents = assemble(team(World(Path(job["world"])), fault), models, limits)
@@ -80,6 +81,7 @@ def fork(job: Mapping[str, Any]) -> int:
     pid = os.fork()
     if pid:
         return pid
+    voice = os.dup(1)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     report = Path(job["report"])
@@ -89,8 +91,8 @@ def fork(job: Mapping[str, Any]) -> int:
     logging.basicConfig(level=logging.WARNING, force=True, format="%(asctime)s %(name)s %(message)s")
     code = 1
     try:
-        fault = Fault(**job.get("fault") or {}, diary=report.with_suffix(".diary"))
-        asyncio.run(post(job) if "posts" in job else work(job, fault, report.with_suffix(".up").touch))
+        fault = Fault(**job.get("fault") or {}, ended=report.with_suffix(".ended"), diary=report.with_suffix(".diary"))
+        asyncio.run(post(job) if "posts" in job else work(job, fault, lambda: say({"up": os.getpid()}, voice)))
         report.write_text(json.dumps(fault.counts))
         code = 0
     except BaseException:
@@ -108,6 +110,8 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     children: set[int] = set()
     orders = b""
+    team(World(Path(os.devnull)), Fault())  # imports what every worker is made of
+    activities()
     gc.freeze()  # else each fork copies every page of what was imported as soon as it collects
     while True:
         ready, _, _ = select.select([0, woken], [], [])
@@ -119,8 +123,9 @@ def main() -> None:
                 break
             *lines, orders = (orders + read).split(b"\n")
             for line in lines:
-                children.add(pid := fork(json.loads(line)))
-                say({"started": pid})
+                job = json.loads(line)
+                children.add(pid := fork(job))
+                say({"started": pid, "report": job["report"]})
     for pid in children:
         os.kill(pid, signal.SIGKILL)
 
@@ -138,8 +143,9 @@ def reap(children: set[int]) -> None:
         say({"ended": pid, "code": os.waitstatus_to_exitcode(status)})
 
 
-def say(what: Mapping[str, Any]) -> None:
-    print(json.dumps(what), flush=True)
+def say(what: Mapping[str, Any], voice: int = 1) -> None:
+    """One line, in one write: every worker says something on the same pipe."""
+    os.write(voice, json.dumps(what).encode() + b"\n")
 
 
 if __name__ == "__main__":
