@@ -1,4 +1,4 @@
-"""A choice among texts that came with the question: the one whose cited statements answer it most directly."""
+"""Choices: of texts, the one whose cited statements answer most directly; of people, whose field it is."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from app.demo_model.conversation import Conversation
 from app.demo_model.evidence import claims_in, rank
 from app.demo_model.fill import Filler
 from app.demo_model.question import Question
-from app.demo_model.words import clipped, word_set
+from app.demo_model.words import clipped, content_stems, word_set
 
 _CHOSEN = word_set("best winner chosen choice preferred pick")
 _REASONS = word_set("reason reasoning rationale explanation why")
@@ -38,3 +38,11 @@ def labelled(text: str) -> dict[str, str]:
     heads = list(_OPTION.finditer(body))
     ends = [*(head.start() for head in heads[1:]), len(body)]
     return {head[1]: body[head.end() : end].strip() for head, end in zip(heads, ends, strict=False)}
+
+
+def better_placed(question: str, own: str, fields: Mapping[str, str]) -> str:
+    """Who of `fields`, name -> what belongs to them, knows more of the question than one's `own` field does."""
+    asked = content_stems(question)
+    fits = {name: len(content_stems(field) & asked) for name, field in fields.items()}
+    best = max(fits, key=lambda name: fits[name], default="")
+    return best if best and fits[best] > len(content_stems(own) & asked) else ""

@@ -14,12 +14,13 @@ from typing import Any
 import orjson
 
 from app.demo_model.arithmetic import expression_in
+from app.demo_model.choices import better_placed
 from app.demo_model.conversation import Conversation
 from app.demo_model.evidence import KEY, passages_in
 from app.demo_model.fill import Filler, Shape
 from app.demo_model.followup import ORDINAL, leaned_on
 from app.demo_model.parts import to_look_up
-from app.demo_model.readings import Clues, dictated
+from app.demo_model.readings import Clues, described, dictated
 from app.demo_model.words import (
     alike,
     content_stems,
@@ -60,7 +61,7 @@ _CHANGING = frozenset(
         ),
     )
 )
-_HANDOFF = re.compile(r"^(?:transfer|hand_?off|delegate)_?(?:to)?_?", re.I)
+_HANDOFF = re.compile(r"^(?:transfer|hand_?off|hand_?over|delegate)_?(?:to)?_?", re.I)
 _QUESTION_FIELDS = word_set("query q question search text input keywords phrase terms prompt topic")
 _EXPRESSION_FIELDS = word_set("expression expr formula equation calculation math input query text")
 
@@ -165,6 +166,8 @@ class Chooser:
             return [self.call(tool, text) for tool in named[:MOST_CALLS]]
         if is_small_talk(text) or is_creative(text) or brings_text(self.conversation):
             return []
+        if passed := self._passed_on(text):
+            return [passed]
         if acting := [tool for tool in self.tools if tool.changes_something() and self._fits(tool, text)]:
             return [self.call(max(acting, key=lambda tool: self._overlap(tool, text)), text)]
         parts = to_look_up(text)
@@ -172,6 +175,18 @@ class Chooser:
         for part in parts.questions:
             wanted += self._for_part(part, single=not parts.several)
         return _distinct(wanted)[:MOST_CALLS]
+
+    def _passed_on(self, text: str) -> Wanted | None:
+        """A hand-over to the peer whose field holds more of the question's words than one's own."""
+        for tool in self.tools:
+            name, schema = next(((n, s) for n, s in tool.fields.items() if s.get("enum")), ("", {}))
+            if not (name and _HANDOFF.match(tool.name)):
+                continue
+            fields = {peer: described(str(peer), tool.description) for peer in schema["enum"]}
+            if peer := better_placed(text, described("your field", self.conversation.system), fields):
+                clues = Clues(text, fields={"reason": f"The question belongs to the field of the {peer}."})
+                return Wanted(tool, Filler(tool.parameters, clues).completed(tool.parameters, {name: peer}))
+        return None
 
     def _for_part(self, part: str, *, single: bool) -> list[Wanted]:
         calculator = of_kind(self.tools, "calculator")

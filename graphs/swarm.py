@@ -1,0 +1,106 @@
+"""Specialists hand the floor to each other; whoever has it answers, and keeps it for the next message.
+
+A hand-over is a tool call that the node reads from the agent's answer and turns into the next step (why not by
+`Command.PARENT`: `agents/handing.py`). The floor is part of the state, so it outlives the run and a crash.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+
+from agents.agent import discover_agents
+from agents.asking import ask
+from agents.context import Context
+from agents.handing import handover_in
+from agents.specialists import FIELDS
+from agents.tools.handover import HAND_OVER, Handover
+from graphs.gaps import Gap, with_gaps
+from graphs.state import ChatState, as_node, question_of
+
+FIRST = "architect"
+"""Who has the floor when a conversation begins."""
+MAX_HANDOVERS = 4
+"""For one message of the person. Whoever has the floor then cannot hand it on: they answer, and the answer says so."""
+KEPT_MESSAGES = 6
+"""Newest messages of the conversation that a specialist sees: a floor that changes hands costs all of them again."""
+
+EXAMPLES = {
+    "What happens to a run when its worker crashes?": "The architect hands the floor to the engineer, who answers",
+    "Which actions need a person's approval?": "It goes to the guardian; ask on, and the guardian still has the floor",
+}
+
+
+class Passed(Handover):
+    """A hand-over, and by whom."""
+
+    by: str
+
+
+class SwarmState(ChatState):
+    """The conversation, and who has the floor."""
+
+    active: str
+    handovers: list[Passed]
+    """For the newest message."""
+    missing: list[Gap]
+
+
+async def floor(state: SwarmState) -> Command[str]:
+    """The floor is with whoever had it last. A new message may be handed over as often as any."""
+    active = state.get("active", FIRST)
+    return Command(update={"active": active, "handovers": [], "missing": []}, goto=active)
+
+
+def speaking(name: str) -> Callable[[SwarmState, Runtime[Context]], Awaitable[Command[str]]]:
+    """The node of one specialist: answer the person, or hand the floor to somebody else."""
+
+    async def speak(state: SwarmState, runtime: Runtime[Context]) -> Command[str]:
+        context, passed = runtime.context, state["handovers"]
+        if len(passed) >= MAX_HANDOVERS:
+            own = {tool.name for tool in discover_agents()[name].tools}
+            context = replace(context, tools=frozenset(own - {HAND_OVER}))
+        said = await ask(context, name, *_briefed(state))
+        if handed := handover_in(said):
+            update = {"active": handed["to"], "handovers": [*passed, Passed(**handed, by=name)]}
+            return Command(update=update, goto=handed["to"])
+        if not said.text.strip():
+            said = await ask(context, name, *_briefed(state, "You said nothing. Answer now, in one sentence at least."))
+        text = said.text.strip()
+        gaps = [] if text else [Gap(title=name.capitalize(), reason="asked twice, and twice it said nothing")]
+        answer = AIMessage(with_gaps(text, gaps) + _ended(name, passed), name=name)
+        return Command(update={"messages": [answer], "missing": gaps}, goto=END)
+
+    return speak
+
+
+def _briefed(state: SwarmState, *more: str) -> list[AnyMessage]:
+    """What a specialist sees: the newest of the conversation, and with the question how the floor came to them."""
+    told = [f"Hand-over from {it['by']} to {it['to']}: {it['reason']} {it['brief']}" for it in state["handovers"]]
+    if len(told) >= MAX_HANDOVERS:
+        told.append("The floor cannot be handed over any more: answer as well as you can.")
+    asked = "\n\n".join([question_of(state), *told, *more])
+    return [*state["messages"][-KEPT_MESSAGES:-1], HumanMessage(asked)]
+
+
+def _ended(name: str, passed: Sequence[Passed]) -> str:
+    """What an answer says of a floor that went round until it could not be handed on."""
+    if len(passed) < MAX_HANDOVERS:
+        return ""
+    way = " → ".join([*(it["by"] for it in passed), name])
+    limit = f"The floor changed hands {len(passed)} times ({way}), as often as it may for one message"
+    return f"\n\n*{limit}, so the {name} answered.*"
+
+
+def build() -> StateGraph[SwarmState, Context]:
+    """START -> floor -> whoever has it -> (another specialist | END)."""
+    builder = StateGraph(SwarmState, context_schema=Context)
+    builder.add_node(floor, metadata=as_node("Floor"), destinations=tuple(FIELDS))
+    for name in FIELDS:
+        others = tuple(other for other in FIELDS if other != name)
+        metadata = as_node(name.capitalize(), speaks=True)
+        builder.add_node(name, speaking(name), metadata=metadata, destinations=(*others, END))
+    return builder.add_edge(START, "floor")
