@@ -14,6 +14,7 @@ GOOD = frozenset({"done", "partial", "cached"})
 ENDED = GOOD | {"failed", "timed_out", "cancelled", "not_taken"}
 
 NO_WORKER = "waits for a worker"
+UNATTENDED = "no worker had it"
 _PASSING = frozenset({"started", "writing", "waiting for the first token", NO_WORKER})
 """What a lane does at a moment; none of it is worth saying once it has ended."""
 
@@ -91,7 +92,7 @@ class Lane:
         elif self.end is not None:
             self.idle_s += max(0.0, at - self.end)
             if self.activity == NO_WORKER:
-                self.segments.append(Segment("gap", self.end, at, label="no worker had it"))
+                self.segments.append(Segment("gap", self.end, at, label=UNATTENDED))
                 self.attempt += 1
         self.end, self.state, self.activity = None, "running", "started"
 

@@ -13,19 +13,20 @@ from app.lanes import ENDED, Lane, Meters
 from app.markup import blocks
 from app.projection import RunView, cited_keys
 from app.readings import critical_path, floor_s, late_s, median_s, serial_s, speedup
-from app.shapes import NODE_HEIGHT, Drawing, Shape, draw, lane_of_task
+from app.shapes import Drawing, Edge, Shape, draw, lane_of_task
 from app.status_line import status_line
 
 JSON = dict[str, Any]
 
 _ENDS = {"succeeded": "run.finished", "failed": "run.failed", "cancelled": "run.cancelled"}
+_ACTIVE = ("running", "retrying")
 _BY_ITEM = {"lanes": "id", "findings": "lane_id"}
 
 
 def drawn(drawing: Drawing) -> JSON:
     """A graph that has not run, for the page."""
     nodes = [
-        {"id": box.id, "title": box.title, "x": box.x, "y": box.y, "w": box.w, "h": NODE_HEIGHT, "lane_id": box.lane}
+        {"id": box.id, "title": box.title, "x": box.x, "y": box.y, "w": box.w, "h": box.h, "lane_id": box.lane}
         for box in drawing.nodes
     ]
     edges = [
@@ -140,6 +141,7 @@ class LiveView:
             "floor_s": round(floor_s(view, now), 2) if ended else None,
             "speedup": _round(speedup(view), 2),
             "median_s": _round(median_s(view)),
+            "advice": told.shown() if (told := advise(view)) else None,
             "findings": [self._finding(lane, numbers) for lane in view.team() if lane.text],
             "answer": self._answer(numbers),
             "sources": _sources(view, numbers),
@@ -202,11 +204,38 @@ class LiveView:
             lane = self.view.lanes[node["lane_id"]]
             node["state"], node["note"] = self._box_state(node["id"], lane), self._note(node["id"], lane)
             node["critical"] = lane.id in steps
-        for edge in shape["edges"]:
+        for edge, placed in zip(shape["edges"], self._drawing.edges, strict=True):
             source, target = boxes[edge["source"]], boxes[edge["target"]]
-            edge["state"] = _edge_state(source["state"], target["state"], over=self.view.ended is not None)
-            edge["critical"] = (source["lane_id"], target["lane_id"]) in arrows and not edge["loop"]
+            edge["state"] = self._edge_state(placed, source, target)
+            led = (source["lane_id"], target["lane_id"]) in arrows
+            edge["critical"] = led and not edge["loop"] and edge["state"] != "not_taken"
+        self._leave_out(shape)
         return shape
+
+    def _edge_state(self, edge: Edge, source: JSON, target: JSON) -> str:
+        over, began = self.view.ended is not None, target["state"] not in ("pending", "blocked", "ready")
+        if edge.choice in self.view.taken:
+            return "taken"
+        if edge.choice:
+            passed = source["state"] in ENDED and (over or edge.choice[0] in self.view.passed)
+            return "not_taken" if passed else "waiting" if source["state"] in _ACTIVE else "idle"
+        if edge.loop and source["lane_id"] == target["lane_id"]:  # an agent's way back from its tools
+            return "taken" if self.view.lanes[source["lane_id"]].acts else "idle"
+        if "not_taken" in (source["state"], target["state"]):
+            return "not_taken" if over else "idle"
+        if source["state"] in ENDED and began:
+            return "taken"
+        return "waiting" if source["state"] in ENDED or source["state"] in _ACTIVE else "idle"
+
+    def _leave_out(self, shape: JSON) -> None:
+        """Show at once, not at the end, that a run has gone past a box: every way into it was left aside."""
+        ways: dict[str, list[str]] = {}
+        for edge in shape["edges"]:
+            if not edge["loop"]:
+                ways.setdefault(edge["target"], []).append(edge["state"])
+        for node in shape["nodes"]:
+            if node["state"] == "pending" and set(ways.get(node["id"], ())) == {"not_taken"}:
+                node["state"] = "not_taken"
 
     def _box_state(self, box: str, lane: Lane) -> str:
         if box.endswith("#act"):
@@ -304,14 +333,6 @@ def _sources(view: RunView, numbers: Mapping[str, int]) -> list[JSON]:
 
 def _acting(lane: Lane) -> bool:
     return any(segment.kind == "tool" and segment.end is None for segment in lane.segments)
-
-
-def _edge_state(source: str, target: str, *, over: bool) -> str:
-    if target == "not_taken":
-        return "not_taken" if over else "idle"
-    if source in ENDED and target not in ("pending", "blocked", "ready"):
-        return "taken"
-    return "waiting" if source in ENDED or source in ("running", "retrying") else "idle"
 
 
 def _round(value: float | None, digits: int = 3) -> float | None:

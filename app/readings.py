@@ -7,6 +7,8 @@ from app.projection import RunView
 
 LATE_FACTOR = 2.0
 LATE_MIN_S = 1.0
+HANDOVER_S = 0.1
+"""Between the end of one lane and the start of the one that takes its place."""
 
 
 def median_s(view: RunView) -> float | None:
@@ -38,13 +40,31 @@ def _finished_s(lanes: list[Lane]) -> list[float]:
 
 
 def critical_path(view: RunView, now: float) -> list[Lane]:
-    """The chain of lanes that set the latency: from the one that ended last, back through what it waited for."""
+    """The chain of lanes that set the latency: from the one that ended last, back through what it waited for.
+
+    A lane that did not begin when its inputs were there, but when some other lane ended, waited for that one's place.
+    """
     path: dict[str, Lane] = {}
     lane = _last(view.lanes.top(), now)
     while lane is not None and lane.id not in path:
         path[lane.id] = lane
-        lane = _last(view.lanes.before(lane), now)
+        before = _last(view.lanes.before(lane), now)
+        lane = _gave_place(view, lane, before) or before
     return list(path.values())[::-1]
+
+
+def _gave_place(view: RunView, lane: Lane, before: Lane | None) -> Lane | None:
+    """The lane at whose end `lane` began, although its inputs had been there for longer."""
+    ready = before.end if before else 0.0
+    if lane.kind != "agent" or lane.start is None or ready is None or lane.start - ready <= HANDOVER_S:
+        return None
+    ended = [
+        other
+        for other in view.lanes.top()
+        if other is not lane and other.start is not None and other.end is not None and other.start < lane.start
+        and lane.start - HANDOVER_S <= other.end <= lane.start
+    ]  # fmt: skip
+    return _last(ended, 0.0)
 
 
 def _last(lanes: list[Lane], now: float) -> Lane | None:
