@@ -32,7 +32,9 @@ STUB_CHARS, STUB_TOKENS = 400, 150
 LEAST_EMPTIED_TOKENS = 2 * STUB_TOKENS
 MOST_CARRIED = 24
 CARRIED = 12
-"""Messages of a conversation with which a run may begin, and how many of them stay when there are more."""
+"""Messages of a conversation with which a run may begin, and how many of them stay when there are more. They also
+bound what a turn stores: to LangGraph each run is a thread of its own, so without a bound the n-th turn would store the
+n - 1 before it once more."""
 MOST_CARRIED_CHARS = 64_000
 RECALLED = 5
 PERSON = "You"
@@ -153,7 +155,8 @@ async def within(context: Context, role: str, messages: Sequence[AnyMessage], fi
     if leaves == Cut():
         return messages
     gone = [it for at, it in enumerate(messages) if at < leaves.first or at in leaves.emptied]
-    await page_out(context, gone, messages)
+    if new := await page_out(context, gone, messages):
+        await adispatch_custom_event("memory.paged", {"messages": len(gone), "pages": new})
     return [_stub(it) if at in leaves.emptied else it for at, it in enumerate(messages) if at >= leaves.first]
 
 
@@ -177,16 +180,16 @@ def _stub(message: AnyMessage) -> AnyMessage:
 # -- out to memory, and back -------------------------------------------------------------------------------------------
 
 
-async def page_out(context: Context, gone: Sequence[AnyMessage], conversation: Sequence[AnyMessage]) -> None:
-    """Keep these messages where search finds them, each once."""
+async def page_out(context: Context, gone: Sequence[AnyMessage], conversation: Sequence[AnyMessage]) -> int:
+    """Keep these messages where search finds them, each once; how many new pages they made."""
     if context.memory is None or not context.conversation:
-        return
+        return 0
     known: set[str] = context.paged.setdefault("out", set())
     fresh = [it for it in gone if (it.id or text_of(it)) not in known]
     pages = [page for message in fresh for page in pages_of(message, _question_before(message, conversation))]
-    if pages and (new := await context.memory.keep_pages(context.owner, context.conversation, pages)):
-        await adispatch_custom_event("memory.paged", {"messages": len(fresh), "pages": new})
+    new = await context.memory.keep_pages(context.owner, context.conversation, pages) if pages else 0
     known.update(it.id or text_of(it) for it in fresh)
+    return new
 
 
 def pages_of(message: AnyMessage, question: str = "") -> list[Page]:
@@ -223,16 +226,15 @@ def _question_before(message: AnyMessage, conversation: Sequence[AnyMessage]) ->
     return ""
 
 
-async def carried(context: Context, messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """Messages of the conversation so far that the next run begins with; older ones are paged out, in large steps."""
+def carried(messages: Sequence[AnyMessage]) -> int:
+    """From which message on a conversation is carried into its next run: in large steps, so that most runs begin with
+    the bytes of the run before."""
     chars = [len(str(message.text)) for message in messages]
     if len(messages) <= MOST_CARRIED and sum(chars) <= MOST_CARRIED_CHARS:
-        return list(messages)
+        return 0
     turns = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     fitting = (at for at in turns if len(messages) - at <= CARRIED and sum(chars[at:]) <= MOST_CARRIED_CHARS // 2)
-    first = next(fitting, len(messages))
-    await page_out(context, messages[:first], messages)
-    return list(messages[first:])
+    return next(fitting, len(messages))
 
 
 async def recalled(context: Context, question: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from agents.errors import RunError
-from app.beginning import CARRIED_MESSAGES
+from agents.paging import MOST_CARRIED
 from app.postgres import Pool
 
 _ROW = "select parent_run_id, pruned_at, input ->> 'question' as question, output ->> 'answer' as answer from runs"
@@ -25,7 +25,7 @@ async def state_before(pool: Pool, graph: Any, run: Mapping[str, Any]) -> Row:
         return await _state_at(graph, begin["run_id"], begin["checkpoint_id"])
     said: list[BaseMessage] = []
     above = run["parent_run_id"]
-    while above and len(said) < CARRIED_MESSAGES:
+    while above and len(said) < MOST_CARRIED:
         state = await graph.aget_state({"configurable": {"thread_id": above, "checkpoint_ns": ""}})
         if state.created_at is not None:
             before: Row = dict(state.values)

@@ -8,20 +8,16 @@ from langgraph.channels import BinaryOperatorAggregate
 
 from app.shapes import Shape
 
-CARRIED_MESSAGES = 20
-"""Messages of the conversation so far that a run starts with. They also bound what a turn stores: to LangGraph each run
-is a thread of its own, so without a bound the n-th turn would store the n - 1 before it once more."""
-
 
 def first_state(channels: Mapping[str, Any], before: Mapping[str, Any], given: Mapping[str, Any], run_id: str) -> Any:
     """The input of a graph. What has a reducer is joined with what was there; anything else replaces it.
 
-    `given` has a question, which becomes the newest message unless its values bring messages of their own.
+    `given` has a question, which becomes the newest message unless its values bring messages of their own. Of the
+    conversation in `before` all is carried on: who calls has paged out what is too much.
     """
     new = dict(given.get("values") or {})
     if "messages" in channels:
         new.setdefault("messages", [HumanMessage(given["question"], id=run_id)])
-        before = {**before, "messages": list(before.get("messages", ()))[-CARRIED_MESSAGES:]}
     joined = {name: _joined(channels.get(name), before, name, value) for name, value in new.items()}
     return {**before, **joined}
 

@@ -23,9 +23,11 @@ from psycopg.types.json import Jsonb
 from agents.allowance import WARN_AT, Allowance, Budget
 from agents.context import Context
 from agents.errors import BudgetExceeded, RunError, RunLost
+from agents.paging import carried, page_out
 from app.activities import Activity
 from app.ancestry import state_before
 from app.beginning import before_team, first_state
+from app.blackboard import RunBoard
 from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
 from app.journal import Recorder
 from app.ledger import RunLedger
@@ -86,7 +88,11 @@ class Claim:
         self.allowance = _allowance(context.allowance.budget, run, view)
         forked_from = (run["input"].get("fork") or {}).get("run_id")
         ledger = writers.ledger(pool, run["run_id"], run["epoch"], forked_from)
-        self._context = replace(context, allowance=self.allowance, ledger=ledger, owner=run["owner"])
+        thread, owner = run["thread_id"], run["owner"]
+        board = RunBoard(pool, thread, owner, fence=(run["run_id"], run["epoch"]))
+        self._context = replace(
+            context, allowance=self.allowance, ledger=ledger, owner=owner, conversation=thread, board=board, paged={}
+        )
 
     def emit(self, event: RunEvent) -> None:
         """Take an event: fold it, and have it stored."""
@@ -195,8 +201,16 @@ class Claim:
         given = self._run["input"]
         if fork := given.get("fork"):
             return await self._forked(graph, fork)
-        before = await state_before(self._pool, graph, self._run)
+        before = await self._fitting(await state_before(self._pool, graph, self._run))
         return first_state(graph.channels, before, given, self._run["run_id"])
+
+    async def _fitting(self, before: Row) -> Row:
+        """The state before without the oldest turns of a long conversation, which go out to memory."""
+        if not (first := carried(messages := before.get("messages") or ())):
+            return before
+        new = await page_out(self._context, messages[:first], messages)
+        self.emit(_root("memory.paged", messages=first, pages=new))
+        return {**before, "messages": messages[first:]}
 
     async def _forked(self, graph: Any, fork: Row) -> Any:
         """Put the run into the state of another run's checkpoint, with what was edited, and go on from there."""
