@@ -46,6 +46,7 @@ class RunBody(BaseModel):
     multitask_strategy: str = Field(default="enqueue", description="enqueue, interrupt or branch")
     after: str | None = Field(default=None, description="run to go on from; empty for the beginning")
     budget: dict[str, Any] | None = Field(default=None, description="any of steps, tokens, usd, seconds")
+    review_plan: bool = Field(default=False, description="ask a person before a plan runs")
 
 
 class ThreadBody(BaseModel):
@@ -140,6 +141,7 @@ def threads_router(get_app: GetApp) -> APIRouter:
             multitask=body.multitask_strategy,
             after=body.after,
             budget=body.budget,
+            more={"review_plan": True} if body.review_plan else None,
             owner=owner,
         )
         return public(run)

@@ -13,10 +13,12 @@ from app.borders import NotFound, Rejected, checked_answer, checked_budget
 from app.claim import ANSWER_NOW
 from app.events import json_safe
 from app.journal import CHANNEL, COMMANDS
+from app.plan_answers import checked_plan_answer
 from app.postgres import Pool, checkpointer
 from app.queue import RunQueue
 from app.retention import refuse_pruned
 from app.runs import Row, Runs
+from graphs.reviewing import KIND
 
 MAX_HISTORY = 200
 _RESUMED = """
@@ -53,7 +55,8 @@ class Steering:
         asked = next((row for row in await self.questions(run_id, owner) if row["interrupt_id"] == interrupt_id), None)
         if asked is None:
             raise NotFound(f"there is no question {interrupt_id} in run {run_id}")
-        answer = json_safe(checked_answer(asked["value"], answer))
+        is_plan = asked["value"].get("kind") == KIND
+        answer = json_safe((checked_plan_answer if is_plan else checked_answer)(asked["value"], answer))
         async with self._pool.connection() as connection, connection.transaction():
             taken = await connection.execute(
                 "update interrupts set answer = %s, answered_by = %s, answered_at = now() "
