@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from app.advice import advise
 from app.events import ROOT, RunEvent
 from app.lanes import ENDED, Lane, Meters
 from app.markup import blocks
