@@ -202,8 +202,9 @@ class RunView:
             lane.begin(at)
 
     def _enter(self, lane: Lane) -> None:
-        """Nodes run in super-steps: one that begins when all others have ended was led to by those of the step before."""
-        if lane.node not in self._step and not any(self._at_work(node) for node in self._step):
+        """Nodes run in super-steps: what begins when all others have ended was led to by those of the step before."""
+        anew = lane.node not in self._step or lane.state in ENDED
+        if anew and not any(self._at_work(node) for node in self._step):
             self._step_before, self._step = self._step, set()
             self.passed |= self._step_before
         self._step.add(lane.node)

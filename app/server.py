@@ -26,6 +26,7 @@ from app.compose import App
 from app.documents_api import documents_router
 from app.gate import COOKIE, BodyLimits, Gate, Refused, database_gone, sign_in_router
 from app.live import drawn
+from app.memories_api import memories_router
 from app.replies import Streams, error_response
 from app.runs_api import runs_router, threads_router
 from app.shapes import Shape, draw
@@ -54,6 +55,7 @@ def api(get_app: GetApp, *, allowed_origins: tuple[str, ...] = ()) -> FastAPI:
     app.include_router(threads_router(get_app))
     app.include_router(runs_router(get_app, streams))
     app.include_router(documents_router(get_app))
+    app.include_router(memories_router(get_app))
     app.include_router(agent_protocol_router(get_app, streams))
     # what is added last comes first
     app.add_middleware(BodyLimits)
@@ -145,7 +147,7 @@ async def described_installation(sextant: App) -> dict[str, Any]:
                 "name": it.name,
                 "title": it.name.capitalize(),
                 "description": it.description,
-                "shape": drawn(draw(*_sketch(it.shape))),
+                "shape": drawn(draw(*_sketch(it.shape), across=True)),
             }
             for it in activities
         ],

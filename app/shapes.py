@@ -1,20 +1,24 @@
 """What a graph looks like: read once from LangGraph, laid out once the plan is known, never moved during a run.
 
-Layered from left to right. A node that holds an agent is drawn as its loop of reasoning and acting; a node that holds a
-team is drawn as the sub-tasks of its plan, or as one node with a count when they are too many to see. Pure.
+A node that holds an agent is drawn as its loop of reasoning and acting; a node that holds a team is drawn as the
+sub-tasks of its plan, or as one node with a count when they are too many to see. Time goes to the right, or down where
+that is what fits the panel; `app/layout.py` says where everything goes. Pure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.layout import Layout, arrange, peer_groups
+
 NODE_HEIGHT = 30
-ROW_GAP = 14
-COLUMN_GAP = 30
-LOOP_DEPTH = 22
+TALL_NODE_HEIGHT = 46
+"""Of a box whose title takes two lines."""
+PANEL_WIDTH = 520
+"""Room for a drawing; a wider one is shrunk until nobody can read it."""
 MAX_ROWS = 10
 """Sub-tasks of a plan that are drawn one by one."""
-_MIN_WIDTH, _MAX_WIDTH, _CHAR_WIDTH, _PADDING = 70, 138, 7.2, 44
+_MIN_WIDTH, _MAX_WIDTH, _CHAR_WIDTH, _PADDING = 70, 150, 6.8, 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,17 @@ class Shape:
     edges: tuple[tuple[str, str], ...]
     entries: tuple[str, ...] = ()
     """Nodes where a run may begin. They tell which arrow of a loop is the one back."""
+    choices: tuple[tuple[str, str], ...] = ()
+    """Edges that a run takes or not, as something in it decides."""
 
     def before(self) -> dict[str, tuple[str, ...]]:
         """Node -> nodes that lead to it, loops left out."""
         back = arrows_back([*self.entries, *(node.id for node in self.nodes)], self.edges)
         forward = [edge for edge in self.edges if edge not in back]
         return {node.id: tuple(source for source, target in forward if target == node.id) for node in self.nodes}
+
+
+_Arrow = tuple[str, str]
 
 
 def arrows_back(ids: Iterable[str], edges: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
@@ -74,7 +83,8 @@ def read_shape(compiled: Any) -> Shape:
     arrows = list(dict.fromkeys((edge.source, edge.target) for edge in drawn.edges))
     edges = tuple(arrow for arrow in arrows if not ends.intersection(arrow))
     entries = tuple(target for source, target in arrows if source == "__start__" and target not in ends)
-    return Shape(nodes, edges, entries)
+    chosen = {(edge.source, edge.target) for edge in drawn.edges if edge.conditional}
+    return Shape(nodes, edges, entries, tuple(arrow for arrow in edges if arrow in chosen))
 
 
 def _node(id_: str, metadata: Mapping[str, Any]) -> Node:
@@ -93,6 +103,7 @@ class Placed:
     x: float = 0
     y: float = 0
     w: float = 0
+    h: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,8 @@ class Edge:
     target: str
     loop: bool = False
     path: str = ""
+    choice: tuple[str, str] | None = None
+    """The edge of the graph that it stands for, where a run takes that or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +128,31 @@ class Drawing:
     edges: tuple[Edge, ...]
 
 
-def draw(shape: Shape, plan: Sequence[Mapping[str, Any]] = ()) -> Drawing:
-    """Place `shape`, with its team node spread into `plan`, as `sub_tasks` returns it."""
+def draw(shape: Shape, plan: Sequence[Mapping[str, Any]] = (), *, across: bool = False) -> Drawing:
+    """Place `shape`, with its team node spread into `plan`, as `sub_tasks` returns it.
+
+    `across`: to the right, however wide that is.
+    """
     boxes, arrows, entries = _spread(shape, plan)
-    back = arrows_back([*entries, *(box.id for box in boxes)], arrows)
-    layers = _layers([box.id for box in boxes], [arrow for arrow in arrows if arrow not in back])
-    placed = _place(boxes, layers)
-    edges = tuple(_routed(placed[source], placed[target], (source, target) in back) for source, target in arrows)
-    width = max((box.x + box.w for box in placed.values()), default=0)
-    lowest = max((box.y + NODE_HEIGHT for box in placed.values()), default=0)
-    return Drawing(width, lowest + (LOOP_DEPTH if back else 0), tuple(placed.values()), edges)
+    leader = {id_: group[0] for group in peer_groups(arrows) for id_ in group}
+    merged = {arrow: (leader.get(arrow[0], arrow[0]), leader.get(arrow[1], arrow[1])) for arrow in arrows}
+    ids = [leader.get(id_, id_) for id_ in [*entries, *(box.id for box in boxes)]]
+    back = arrows_back(dict.fromkeys(ids), [(a, b) for a, b in merged.values() if a != b])
+    loops = {arrow for arrow, (a, b) in merged.items() if (a, b) in back or arrow[0] == arrow[1]}
+    sizes = {box.id: _size(box.title) for box in boxes}
+    layout = arrange(sizes, list(arrows), loops, down=False)
+    if layout.width > PANEL_WIDTH and not across:
+        layout = min(layout, arrange(sizes, list(arrows), loops, down=True), key=lambda it: it.width)
+    places = {id_: {"x": it.x, "y": it.y, "w": it.w, "h": it.h} for id_, it in layout.places.items()}
+    placed = tuple(Placed(box.id, box.title, box.lane, **places[box.id]) for box in boxes)
+    return Drawing(layout.width, layout.height, placed, _edges(shape, arrows, loops, layout))
+
+
+def _edges(shape: Shape, arrows: Mapping[_Arrow, _Arrow], loops: set[_Arrow], layout: Layout) -> tuple[Edge, ...]:
+    return tuple(
+        Edge(*arrow, arrow in loops, layout.paths[arrow], edge if edge in shape.choices else None)
+        for arrow, edge in arrows.items()
+    )
 
 
 def lane_of_task(task_id: str) -> str:
@@ -149,18 +177,17 @@ def sub_tasks(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-_Arrow = tuple[str, str]
 _Part = tuple[list[Placed], list[_Arrow], list[str], list[str]]
 """Boxes and arrows that one node is drawn as, the boxes where arrows arrive, and those where they leave."""
 
 
-def _spread(shape: Shape, plan: Sequence[Mapping[str, Any]]) -> tuple[list[Placed], list[_Arrow], list[str]]:
-    """Boxes and arrows, with team and agent nodes opened up, and the boxes where a run may begin."""
+def _spread(shape: Shape, plan: Sequence[Mapping[str, Any]]) -> tuple[list[Placed], dict[_Arrow, _Arrow], list[str]]:
+    """Boxes, arrows with the edge that each stands for, and the boxes where a run may begin; team and agent opened."""
     parts = {node.id: _part(node, plan) for node in shape.nodes}
     boxes = [box for part in parts.values() for box in part[0]]
-    arrows = [arrow for part in parts.values() for arrow in part[1]]
+    arrows = {arrow: arrow for part in parts.values() for arrow in part[1]}
     for source, target in shape.edges:
-        arrows += [(out, into) for out in parts[source][3] for into in parts[target][2]]
+        arrows |= {(out, into): (source, target) for out in parts[source][3] for into in parts[target][2]}
     return boxes, arrows, [box for entry in shape.entries for box in parts[entry][2]]
 
 
@@ -183,52 +210,7 @@ def _team(plan: Sequence[Mapping[str, Any]]) -> _Part:
     return boxes, arrows, entries, exits
 
 
-def _layers(ids: Iterable[str], forward: Iterable[_Arrow]) -> dict[str, int]:
-    """Column of each box: one more than the furthest box before it."""
-    before: dict[str, list[str]] = {id_: [] for id_ in ids}
-    for source, target in forward:
-        before[target].append(source)
-    layers: dict[str, int] = {}
-
-    def layer(id_: str) -> int:
-        if id_ not in layers:
-            layers[id_] = max((layer(source) + 1 for source in before[id_]), default=0)
-        return layers[id_]
-
-    return {id_: layer(id_) for id_ in before}
-
-
-def _place(boxes: Sequence[Placed], layers: Mapping[str, int]) -> dict[str, Placed]:
-    columns: dict[int, list[Placed]] = {}
-    for box in boxes:
-        columns.setdefault(layers[box.id], []).append(box)
-    pitch = NODE_HEIGHT + ROW_GAP
-    tallest = max((len(column) for column in columns.values()), default=0) * pitch - ROW_GAP
-    placed: dict[str, Placed] = {}
-    x = 0.0
-    for _, column in sorted(columns.items()):
-        width = max(_width(box.title) for box in column)
-        top = (tallest - (len(column) * pitch - ROW_GAP)) / 2
-        for row, box in enumerate(column):
-            placed[box.id] = Placed(box.id, box.title, box.lane, x, top + row * pitch, width)
-        x += width + COLUMN_GAP
-    return placed
-
-
-def _width(title: str) -> float:
-    return min(_MAX_WIDTH, max(_MIN_WIDTH, len(title) * _CHAR_WIDTH + _PADDING))
-
-
-def _routed(source: Placed, target: Placed, loop: bool) -> Edge:
-    y0, y1 = source.y + NODE_HEIGHT / 2, target.y + NODE_HEIGHT / 2
-    if not loop:
-        x0, x1 = source.x + source.w, target.x
-        bend = min((x1 - x0) / 2, COLUMN_GAP)
-        path = f"M{x0:g} {y0:g}C{x0 + bend:g} {y0:g} {x1 - bend:g} {y1:g} {x1:g} {y1:g}"
-        return Edge(source.id, target.id, False, path)
-    # an arrow back runs under the boxes; one to the same box needs two feet
-    spread = source.w / 4 if source is target else 0
-    x0, x1 = source.x + source.w / 2 + spread, target.x + target.w / 2 - spread
-    foot = max(source.y, target.y) + NODE_HEIGHT + 18
-    path = f"M{x0:g} {source.y + NODE_HEIGHT:g}C{x0:g} {foot:g} {x1:g} {foot:g} {x1:g} {target.y + NODE_HEIGHT:g}"
-    return Edge(source.id, target.id, True, path)
+def _size(title: str) -> tuple[float, float]:
+    """Width and height of a box: as wide as its title, up to a bound, and then as high as two lines."""
+    wanted = len(title) * _CHAR_WIDTH + _PADDING
+    return min(_MAX_WIDTH, max(_MIN_WIDTH, wanted)), NODE_HEIGHT if wanted <= _MAX_WIDTH else TALL_NODE_HEIGHT

@@ -11,7 +11,7 @@ from langgraph.graph import END, START, StateGraph
 from runlogs import CHAT, RESEARCH, plans, sub
 
 from app.activities import discover_activities
-from app.shapes import NODE_HEIGHT, Drawing, Node, Shape, draw, read_shape, sub_tasks
+from app.shapes import PANEL_WIDTH, Drawing, Edge, Node, Placed, Shape, draw, read_shape, sub_tasks
 from graphs.state import as_node
 
 
@@ -25,7 +25,7 @@ def overlapping(drawing: Drawing) -> list[tuple[str, str]]:
     return [
         (a.id, b.id)
         for a, b in combinations(drawing.nodes, 2)
-        if a.x < b.x + b.w and b.x < a.x + a.w and a.y < b.y + NODE_HEIGHT and b.y < a.y + NODE_HEIGHT
+        if a.x < b.x + b.w and b.x < a.x + a.w and a.y < b.y + b.h and b.y < a.y + a.h
     ]
 
 
@@ -35,6 +35,10 @@ def column(drawing: Drawing) -> dict[str, float]:
 
 def arrows(drawing: Drawing, loop: bool = False) -> set[tuple[str, str]]:
     return {(edge.source, edge.target) for edge in drawing.edges if edge.loop == loop}
+
+
+def points_of(path: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", path)]
 
 
 # -- reading a graph -------------------------------------------------------------------------------
@@ -58,6 +62,7 @@ def test_a_shape_is_read_with_what_nodes_say_of_themselves() -> None:
         (Node("check_facts", "Check facts"), Node("draft", "Write it", speaks=True, agent=True)),
         (("check_facts", "draft"), ("draft", "check_facts")),
         ("draft",),
+        (("check_facts", "draft"),),
     )
 
 
@@ -128,6 +133,46 @@ def test_a_picture_is_the_same_each_time() -> None:
     assert draw(RESEARCH, tasks) == draw(RESEARCH, [dict(task) for task in tasks])
 
 
+SUPPORT = Shape(
+    tuple(Node(name, name.capitalize()) for name in
+          ("route", "billing", "technical", "shipping", "general", "draft", "policy", "revise", "send")),
+    (*(("route", kind) for kind in ("billing", "technical", "shipping", "general")),
+     *((kind, "draft") for kind in ("billing", "technical", "shipping", "general")),
+     ("draft", "policy"), ("policy", "revise"), ("policy", "send"), ("revise", "policy"), ("revise", "send")),
+    ("route",),
+)  # fmt: skip
+
+
+def test_what_is_too_wide_for_the_panel_goes_down() -> None:
+    drawing, wide = draw(SUPPORT), draw(SUPPORT, across=True)
+
+    assert drawing.width <= PANEL_WIDTH < wide.width
+    assert arrows(drawing, loop=True) == arrows(wide, loop=True) == {("revise", "policy")}
+    rows = {box.id: box.y for box in drawing.nodes}
+    assert rows["route"] < rows["billing"] == rows["general"] < rows["draft"] < rows["policy"] < rows["send"]
+
+
+def test_four_who_hand_over_to_each_other_stand_in_one_column() -> None:
+    names = ("flights", "hotels", "cars", "refunds")
+    every = tuple((a, b) for a in names for b in names if a != b)
+    nodes = (Node("triage", "Triage"), *(Node(name, name.capitalize()) for name in names))
+    drawing = draw(Shape(nodes, (*(("triage", name) for name in names), *every), ("triage",)))
+
+    assert not overlapping(drawing)
+    columns = column(drawing)
+    assert columns["triage"] < columns["flights"] == columns["hotels"] == columns["cars"] == columns["refunds"]
+    assert len({edge.path for edge in drawing.edges}) == 4 + 12
+    assert not arrows(drawing, loop=True)
+
+
+def test_a_long_title_has_two_lines() -> None:
+    nodes = (Node("a", "Plan"), Node("b", "Planning with parallel sub-agents"))
+    short, long = draw(Shape(nodes, (("a", "b"),), ("a",))).nodes
+
+    assert short.h < long.h
+    assert short.w < long.w
+
+
 def test_a_graph_without_nodes_has_no_size() -> None:
     assert draw(Shape((), ())) == Drawing(0, 0, (), ())
 
@@ -135,9 +180,9 @@ def test_a_graph_without_nodes_has_no_size() -> None:
 def test_an_arrow_to_itself_has_two_feet() -> None:
     drawing = draw(Shape((Node("a", "A"),), (("a", "a"),), ("a",)))
 
-    x0, x1 = re.match(r"M([\d.]+) .* ([\d.]+) [\d.]+$", drawing.edges[0].path).groups()  # type: ignore[union-attr]
+    xs = [float(x) for x, _ in points_of(drawing.edges[0].path)]
     assert drawing.edges[0].loop
-    assert float(x0) - float(x1) >= 20
+    assert max(xs) - min(xs) >= 20
 
 
 # -- any picture -----------------------------------------------------------------------------------
@@ -165,12 +210,43 @@ def test_boxes_never_overlap_and_arrows_forward_go_right(shape: Shape, plan: lis
     assert len(boxes) == len(drawing.nodes)
     assert not overlapping(drawing)
     for box in drawing.nodes:
-        assert 0 <= box.x <= box.x + box.w <= drawing.width
-        assert 0 <= box.y <= box.y + NODE_HEIGHT <= drawing.height
+        assert 0 <= box.x <= box.x + box.w <= drawing.width + 0.2
+        assert 0 <= box.y <= box.y + box.h <= drawing.height + 0.2
+    forward = [
+        (boxes[it.source], boxes[it.target]) for it in drawing.edges if not it.loop and not is_mutual(drawing, it)
+    ]
+    assert all(a.x + a.w < b.x for a, b in forward) or all(a.y + a.h < b.y for a, b in forward)
     for edge in drawing.edges:
-        source, target = boxes[edge.source], boxes[edge.target]
-        assert edge.loop or source.x + source.w < target.x
-        assert all(float(y) <= drawing.height for _, y in re.findall(r"([\d.]+) ([\d.]+)", edge.path))
+        assert all(0 <= x <= drawing.width and 0 <= y <= drawing.height for x, y in points_of(edge.path))
+    drawn_across = draw(shape, plan, across=True)
+    assert drawing.width <= max(PANEL_WIDTH, drawn_across.width)
+
+
+def is_mutual(drawing: Drawing, edge: Edge) -> bool:
+    return (edge.target, edge.source) in {(it.source, it.target) for it in drawing.edges if not it.loop}
+
+
+@given(shapes(), plans(most=12) | st.just([]))
+def test_no_arrow_forward_or_back_runs_through_a_box(shape: Shape, plan: list[dict[str, Any]]) -> None:
+    drawing = draw(shape, plan)
+    for edge in drawing.edges:
+        if is_mutual(drawing, edge):
+            continue
+        for box in drawing.nodes:
+            if box.id not in (edge.source, edge.target):
+                assert not runs_through(edge.path, box), (edge, box)
+
+
+def runs_through(path: str, box: Placed) -> bool:
+    """True when a straight piece of the path has its middle inside the box."""
+    at, inside = (0.0, 0.0), False
+    for command, numbers in re.findall(r"([MLQC])([^MLQC]+)", path):
+        points = points_of(numbers)
+        if command == "L":
+            x, y = (at[0] + points[-1][0]) / 2, (at[1] + points[-1][1]) / 2
+            inside |= box.x < x < box.x + box.w and box.y < y < box.y + box.h
+        at = points[-1]
+    return inside
 
 
 @given(shapes())

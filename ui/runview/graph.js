@@ -1,5 +1,6 @@
 // The graph as SVG. Places come from the server and never move; only colours, marks and notes change.
 
+const LINE_PX = 16;
 const measured = document.createElement("canvas").getContext("2d");
 
 /** Longest beginning of `words` that fits, with an ellipsis when something is left out. */
@@ -9,6 +10,16 @@ function fitted(words, width, weight = 600) {
   let end = words.length;
   while (end > 1 && measured.measureText(`${words.slice(0, end)}…`).width > width) end -= 1;
   return `${words.slice(0, end).trimEnd()}…`;
+}
+
+/** One line, or two broken between words where the box is high enough; what still does not fit is cut. */
+function titleLines(words, width, tall, weight) {
+  const whole = fitted(words, width, weight);
+  if (!tall || whole === words) return [whole];
+  const parts = words.split(/\s+/);
+  let first = parts.shift();
+  while (parts.length && fitted(`${first} ${parts[0]}`, width, weight) === `${first} ${parts[0]}`) first += ` ${parts.shift()}`;
+  return parts.length ? [fitted(first, width, weight), fitted(parts.join(" "), width, weight)] : [fitted(first, width, weight)];
 }
 
 class Graph {
@@ -47,11 +58,12 @@ class Graph {
       box: svg("rect", { class: "box", rx: 6 }),
       mark: mark(node.state, 1, 14),
       title: svg("text", { class: "title" }),
+      more: svg("text", { class: "title" }),
       note: svg("text", { class: "note", "text-anchor": "end" }),
       full: svg("title", {}),
     };
     const group = svg("g", { on: { click: () => this.onSelect(group.laneId) } },
-      parts.full, parts.ring, parts.box, parts.mark, parts.title, parts.note);
+      parts.full, parts.ring, parts.box, parts.mark, parts.title, parts.more, parts.note);
     group.parts = parts;
     return group;
   }
@@ -59,14 +71,17 @@ class Graph {
   updateNode(group, node) {
     const { parts } = group;
     group.laneId = node.lane_id;
-    placeNode(parts, node);
     const note = node.note || "";
     const room = node.w - 29 - 8;
     const beside = room - (note ? note.length * 6.4 + 6 : 0);
-    const both = fitted(node.title, beside) === node.title; // the lane has the seconds too, so the name wins
+    const tall = node.h > LINE_PX * 2 + 8;
+    const [first, second] = titleLines(node.title, room, tall);
+    const both = fitted(second ?? first, beside) === (second ?? first); // the lane has the seconds too, so the name wins
     updateMark(parts.mark, node.state, Number((/^try (\d+)/.exec(note) || [])[1] || 1));
-    setText(parts.title, fitted(node.title, both ? beside : room));
+    setText(parts.title, first);
+    setText(parts.more, second || "");
     setText(parts.note, both ? note : "");
+    placeNode(parts, node, second ? LINE_PX / 2 : 0);
     setText(parts.full, `${node.title}: ${STATE_WORDS[node.state] || node.state}${note ? `, ${note}` : ""}`);
     const selected = this.selected && node.lane_id === this.selected ? "selected" : "";
     setAttr(group, "class", `node f-${familyOf(node.state)} n-${node.state} ${node.critical ? "critical" : ""} ${selected}`);
@@ -85,13 +100,14 @@ class Graph {
 }
 
 /** Moves only once: when the plan arrives and the team's one box becomes its sub-tasks. */
-function placeNode(parts, { x, y, w, h }) {
+function placeNode(parts, { x, y, w, h }, half) {
   const middle = y + h / 2;
   setAttrs(parts.ring, { x: x - 4, y: y - 4, width: w + 8, height: h + 8 });
   setAttrs(parts.box, { x, y, width: w, height: h });
   setAttrs(parts.mark, { x: x + 9, y: middle - 7 });
-  setAttrs(parts.title, { x: x + 29, y: middle + 4.5 });
-  setAttrs(parts.note, { x: x + w - 9, y: middle + 4.5 });
+  setAttrs(parts.title, { x: x + 29, y: middle + 4.5 - half });
+  setAttrs(parts.more, { x: x + 29, y: middle + 4.5 + half });
+  setAttrs(parts.note, { x: x + w - 9, y: middle + 4.5 + half });
 }
 
 /** The true outline of a graph for a card: its columns and rows, evenly set; first node filled. */
@@ -100,8 +116,9 @@ function outline(shape) {
   const tops = shape.nodes.map((node) => node.y);
   const [top, foot] = [Math.min(...tops), Math.max(...tops)];
   const shrink = Math.min(0.4, 50 / Math.max(1, foot - top));
+  const pitch = Math.min(46, 218 / Math.max(1, columns.length - 1));
   const at = new Map(shape.nodes.map((node) => [node.id, {
-    x: columns.indexOf(Math.round(node.x)) * 46 + 2,
+    x: columns.indexOf(Math.round(node.x)) * pitch + 2,
     y: 33 + (node.y - (top + foot) / 2) * shrink,
   }]));
   const edges = shape.edges.map((edge) => outlineEdge(at.get(edge.source), at.get(edge.target), edge.loop));
