@@ -91,8 +91,9 @@ class Claim:
         thread, owner = run["thread_id"], run["owner"]
         board = RunBoard(pool, thread, owner, fence=(run["run_id"], run["epoch"]))
         self._context = replace(
-            context, allowance=self.allowance, ledger=ledger, owner=owner, conversation=thread, board=board, paged={}
-        )
+            context, allowance=self.allowance, ledger=ledger, owner=owner, conversation=thread, board=board, paged={},
+            review_plan=bool(run["input"].get("review_plan")),
+        )  # fmt: skip
 
     def emit(self, event: RunEvent) -> None:
         """Take an event: fold it, and have it stored."""

@@ -15,7 +15,7 @@ from agents.context import Context
 from agents.planner import Plan, SubTask
 from graphs.gaps import with_gaps
 from graphs.planning import announce, more, propose, remedies
-from graphs.plans import estimates, forecast, settled
+from graphs.plans import estimates, forecast, runnable, settled
 from graphs.reviewing import NotWanted, reviewed
 from graphs.scheduling import Finding, run_plan
 from graphs.state import ChatState, as_node, question_of
@@ -44,7 +44,7 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
     await announce(proposed, expected)
     if context.review_plan:
         try:
-            proposed = reviewed(proposed, context.limits, known)
+            proposed = runnable(reviewed(proposed, context.limits, known))
         except NotWanted as no:
             said = f"The plan was not run: {no}" if str(no) else "The plan was not run."
             return {"plan": None, "findings": [], "messages": [AIMessage(said)]}
