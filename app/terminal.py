@@ -262,13 +262,29 @@ def finished(view: JSON, width: int) -> Group:
     """The whole run, to stay on the screen: lanes, answer, sources, what is missing."""
     view = safe(view)
     parts: list[RenderableType] = [_status(view), Text("")]
-    parts += [lanes_table(view, width, len(view["lanes"])), _axis(view, width), _meters(view), Text("")]
+    parts += [lanes_table(view, width, len(view["lanes"])), _axis(view, width), _meters(view), *_advice(view), Text("")]
     if view["answer"]["blocks"]:
         parts += [drawn_blocks(view["answer"]["blocks"]), Text("")]
     if cited := [source for source in view["sources"] if source["cited"]]:
         parts += [Text("Sources", style="bold"), *(_source(source) for source in cited), Text("")]
     parts += [Text(f"Missing: {it['title']}, {it['reason']}", style="yellow") for it in view["missing"]]
     return Group(*parts)
+
+
+def _advice(view: JSON) -> list[RenderableType]:
+    """Where the time went and the one change worth making; nothing of a run of a single step."""
+    told = view.get("advice")
+    if not told or len(view["lanes"]) < 2:
+        return []
+    path = ", ".join(f"{step['title']} {step['seconds']:.1f} s" for step in told["path"])
+    gain = f" About {saving(told['change'])} less." if told["change"] else ""
+    return [Text(f"Waited for: {path}", style="dim"), Text(told["text"] + gain, style="dim")]
+
+
+def saving(change: JSON) -> str:
+    """`6.0 s and 0.40 cents`."""
+    money = f" and {change['gain_usd'] * 100:.2f} cents" if change["gain_usd"] else ""
+    return f"{change['gain_s']:.1f} s{money}"
 
 
 def _source(source: Mapping[str, Any]) -> RenderableType:

@@ -135,6 +135,17 @@ def test_the_end_shows_answer_sources_and_what_is_missing() -> None:
     assert "Missing: Debate, not finished within 120 s" in text
 
 
+def test_the_end_says_what_was_waited_for_and_what_would_help() -> None:
+    story = Story().plan(["Quorums", "Debate", "Slots"])
+    for at in range(3):
+        story.spawn(1, at, "")
+    view = story.end(3, 0).end(3, 1).end(11, 2).finish(11, "Done.")
+    text = "\n".join(drawn(finished(view, 100), 120))
+    assert "Waited for: Plan 0.9 s, Slots 10.0 s" in text
+    assert "“Slots” took 10.0 s, its siblings 2.0 s: give such a part a second try early. About 8.0 s less." in text
+    assert "Waited for" not in "\n".join(drawn(finished({**view, "advice": None}, 100), 120))
+
+
 def test_a_pipe_gets_the_answer_as_written_with_numbers() -> None:
     story = Story().plan(["Quorums"]).spawn(1, 0, "Quorums").find(1, 0).end(2, 0)
     view = story.finish(4, "**Three** [3f9a1c], and an invented one [abcdef].")
