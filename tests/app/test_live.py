@@ -31,7 +31,7 @@ from runlogs import (
 
 from app.events import RunEvent
 from app.live import LiveView, drawn
-from app.shapes import Shape, draw
+from app.shapes import Node, Shape, draw
 
 RUN = {"run_id": "r", "thread_id": "t", "graph": "research", "question": "Why?"}
 
@@ -210,6 +210,42 @@ def test_the_drawing_of_a_run_in_the_middle() -> None:
         "task:2>task:5": "waiting", "task:3>task:5": "waiting", "task:1>write": "waiting",
         "task:4>write": "waiting", "task:5>write": "idle",
     }  # fmt: skip
+
+
+HELP = Shape(
+    (Node("route", "Route"), Node("billing", "Billing"), Node("other", "Other"), Node("check", "Check"),
+     Node("mend", "Mend"), Node("send", "Send")),
+    (("route", "billing"), ("route", "other"), ("billing", "check"), ("other", "check"), ("check", "mend"),
+     ("check", "send"), ("mend", "check")),
+    ("route",),
+    (("route", "billing"), ("route", "other"), ("check", "mend"), ("check", "send")),
+)  # fmt: skip
+
+
+def test_what_was_decided_shows_as_soon_as_the_next_step_begins() -> None:
+    begins = [*begun(), *node(0, 1, "route:1")]
+    undecided = whole(HELP, begins, now=1)["shape"]
+    assert {by_id(undecided["edges"])[it]["state"] for it in ("route>billing", "route>other")} == {"idle"}
+
+    at_check = [*begins, *node(1, 2, "other:1"), *node(2, None, "check:1")]
+    shape = whole(HELP, at_check, now=3)["shape"]
+    arrows, boxes = by_id(shape["edges"]), by_id(shape["nodes"])
+    assert (arrows["route>other"]["state"], arrows["route>billing"]["state"]) == ("taken", "not_taken")
+    assert (boxes["billing"]["state"], boxes["other"]["state"], boxes["check"]["state"]) == (
+        "not_taken", "done", "running",
+    )  # fmt: skip
+    assert (arrows["billing>check"]["state"], arrows["check>send"]["state"]) == ("idle", "waiting")
+
+    mends = [*at_check, ev(3, "node.finished", "check:1", "run", state="done"), *node(3, 4, "mend:1")]
+    again = by_id(whole(HELP, mends, node(4, None, "check:2"), now=5)["shape"]["edges"])
+    assert (again["check>mend"]["state"], again["mend>check"]["state"]) == ("taken", "taken")
+
+    sent = [*at_check, ev(3, "node.finished", "check:1", "run", state="done"), *node(3, 4, "send:1")]
+    at_once = whole(HELP, sent, ev(4, "run.finished", answer="Sent."))["shape"]
+    arrows = by_id(at_once["edges"])
+    assert (arrows["check>send"]["state"], arrows["check>mend"]["state"]) == ("taken", "not_taken")
+    assert arrows["mend>check"]["state"] == "not_taken"
+    assert by_id(at_once["nodes"])["mend"]["state"] == "not_taken"
 
 
 def test_an_arrow_past_the_critical_path_is_not_on_it() -> None:
