@@ -25,7 +25,7 @@ async def propose(context: Context, messages: Sequence[AnyMessage], question: st
     """A plan for the question; after two that cannot be run, a plan of one sub-task."""
     roles = team_roles(discover_agents())
     check: Check = lambda plan: checked(plan, roles, context.limits)  # noqa: E731
-    if proposed := await _planned(context, messages, question, check):
+    if proposed := await planned(context, messages, question, check):
         return proposed
     role = "researcher" if "researcher" in roles else next(iter(roles))
     return single(question, role, f"No plan could be run, so one {role} takes the whole question.")
@@ -68,7 +68,7 @@ async def more(context: Context, question: str, plan: Plan, findings: Sequence[F
         return checked(joined(plan, asked), roles, context.limits) if asked.tasks else plan
 
     try:
-        whole = await _planned(context, [HumanMessage(told)], question, check)
+        whole = await planned(context, [HumanMessage(told)], question, check)
     except RunError:
         return None  # what was found is worth an answer, whether or not more could be asked for
     return None if whole is plan else whole
@@ -85,11 +85,14 @@ def joined(plan: Plan, asked: Plan) -> Plan:
     return plan.model_copy(update={"tasks": [*plan.tasks, *later], "look_again": False})
 
 
-async def _planned(context: Context, messages: Sequence[AnyMessage], question: str, check: Check) -> Plan | None:
+async def planned(
+    context: Context, messages: Sequence[AnyMessage], question: str, check: Check, agent: str = "planner"
+) -> Plan | None:
+    """A plan of `agent` that passes `check`; None after two that do not."""
     ask = [*messages]
     for _ in range(ATTEMPTS):
         try:
-            return check(await ask_for(context, "planner", Plan, *ask))
+            return check(await ask_for(context, agent, Plan, *ask))
         except (BadPlan, Unreadable) as error:
             ask = [*messages, HumanMessage(f"That plan cannot be run: {error}. Plan again: {question}")]
     return None
