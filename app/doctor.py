@@ -35,7 +35,7 @@ TABLES = {
     "checkpoints": ("checkpoints", "checkpoint_blobs", "checkpoint_writes"),
     "effects": ("effects",),
     "queue": ("procrastinate_jobs", "procrastinate_events", "procrastinate_periodic_defers"),
-    "memory": ("store",),
+    "memory": ("memories", "memory_marks", "board_entries", "board_claims", "store"),
 }
 """What is stored -> its tables. The first of each counts the things."""
 SANDBOX_LIMIT_S = 0.3

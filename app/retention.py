@@ -1,5 +1,7 @@
-"""Removes what runs did, some time after they ended: steps, events, effects, questions, queue jobs. Question and answer
-stay in the run's row, so a conversation is still there to be read, and can still be gone on with.
+"""Removes what runs did, some time after they ended: steps, events, effects, questions, their boards, queue jobs.
+
+Question and answer stay in the run's row, so a conversation is still there to be read, and to be gone on with. What
+agents keep for a person or a whole conversation (`agents/memory.py`) is not a run's, and stays.
 
 What is never touched: a run that has not ended, and one that can still be gone on with (stopped, failed, or answered
 with a part missing or its budget reached) unless a limit of its own is set for those. Nor the source of a fork that is
@@ -74,6 +76,10 @@ _ROWS = {
     "run_events": "from run_events k where k.run_id = any(%(runs)s)",
     "effects": "from effects k where k.run_id = any(%(runs)s)",
     "interrupts": "from interrupts k where k.run_id = any(%(runs)s)",
+    "board_claims": "from board_claims k join runs r on r.thread_id = k.thread_id and r.run_id = k.board "
+    "where r.run_id = any(%(runs)s)",
+    "board_entries": "from board_entries k join runs r on r.thread_id = k.thread_id and r.run_id = k.board "
+    "where r.run_id = any(%(runs)s)",
 }
 _DELETE = (
     "delete from {table} where ctid = any(array(select k.ctid {rows} limit %(chunk)s for update of k skip locked))"
@@ -88,6 +94,8 @@ where r.run_id = any(%(runs)s) and r.left_behind = 'rows'
     and not exists (select 1 from run_events e where e.run_id = r.run_id)
     and not exists (select 1 from effects e where e.run_id = r.run_id)
     and not exists (select 1 from interrupts i where i.run_id = r.run_id)
+    and not exists (select 1 from board_claims b where b.thread_id = r.thread_id and b.board = r.run_id)
+    and not exists (select 1 from board_entries b where b.thread_id = r.thread_id and b.board = r.run_id)
     and (exists (select 1 from checkpoints c where c.thread_id = r.run_id)
          or not exists (select 1 from checkpoint_blobs b where b.thread_id = r.run_id))
 """

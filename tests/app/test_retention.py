@@ -19,7 +19,7 @@ from app.retention import Pruned, Retention
 
 TABLES = {
     "checkpoints": "thread_id", "checkpoint_blobs": "thread_id", "checkpoint_writes": "thread_id",
-    "run_events": "run_id", "effects": "run_id", "interrupts": "run_id",
+    "run_events": "run_id", "effects": "run_id", "interrupts": "run_id", "board_entries": "board",
 }  # fmt: skip
 GATES = Gates()
 OLD_DAYS = 40
@@ -75,6 +75,12 @@ class Desk:
         await self.sql(
             "insert into effects (thread_id, checkpoint_ns, call_id, run_id, tool, args, args_hash, effect) "
             "select run_id, 'n', 'c', run_id, 'send', '{}', 'h', 'keyed' from runs where run_id = any(%s) "
+            "on conflict do nothing",
+            ids,
+        )
+        await self.sql(
+            "insert into board_entries (thread_id, board, key, owner, value, version, author, once) "
+            "select thread_id, run_id, 'k', owner, '1', 1, 'a', 'o' from runs where run_id = any(%s) "
             "on conflict do nothing",
             ids,
         )

@@ -1,0 +1,25 @@
+"""A conversation of a thousand turns: its last ones store what its first ones did."""
+
+import pytest
+from growth import CYCLE, conversation
+from scripted import ScriptedModel, calls, says
+
+from app.postgres import Pool
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+TURNS = 1000
+MOST = 1.2
+
+
+async def test_the_thousandth_turn_stores_what_the_tenth_did(
+    pool: Pool, database_url: str, record_property: pytest.RecordProperty
+) -> None:
+    answer = says("There are as many steps as the plan has, and each one ends at a barrier [3f9a1c]. " * 6)
+    model = ScriptedModel([calls(("search_documents", {"query": "steps"})), answer] * (TURNS + CYCLE))
+    async with conversation(pool, database_url, model, "chat") as talk:
+        sizes = {turn: await talk.mean_around(turn) for turn in (10, 100, TURNS)}
+    for turn, mean_bytes in sizes.items():
+        record_property(f"bytes_per_turn_at_{turn}", round(mean_bytes))
+        print(f"turn {turn:,}: {mean_bytes:,.0f} bytes")
+    assert sizes[TURNS] <= MOST * sizes[10]
