@@ -14,14 +14,15 @@ from langgraph.runtime import Runtime
 from agents.analyst import Brief
 from agents.asking import ask, ask_for
 from agents.context import Context
-from agents.errors import RunError, Unreadable
+from agents.errors import Unreadable
 from agents.outliner import Outline, Section
-from graphs.evidence import keys_in, looked_up, without
+from graphs.evidence import keys_in, looked_up, needed, without
 from graphs.gaps import Gap, spared, with_gaps
 from graphs.state import ChatState, as_node, question_of
 
 WORDS = range(20, 2_001)
 """Lengths that a brief may ask for."""
+NOTHING = "nothing was found in the documents"
 
 EXAMPLES = {
     "Write a briefing for new engineers on durable execution, idempotency keys and stragglers in at most 150 words": (
@@ -57,8 +58,8 @@ async def analyse(state: ChainState, runtime: Runtime[Context]) -> dict[str, Any
 async def outline(state: ChainState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Questions of the brief -> sections of statements, each of which cites a passage that was shown."""
     found = await looked_up(runtime.context, "outliner", "\n".join(state["brief"].questions))
-    if not isinstance(found.value, Outline) or not found.value.sections:
-        raise Unreadable.of("outliner", "Outline", "it has no section")
+    if not isinstance(found.value, Outline):
+        raise Unreadable.of("outliner", "Outline", "there is none in its answer")
     design = Outline(sections=[_checked(section, set(found.shown)) for section in found.value.sections])
     await adispatch_custom_event("handed.over", {"document": "outline", **design.model_dump()})
     return {"outline": design}
@@ -72,27 +73,28 @@ def _checked(section: Section, shown: set[str]) -> Section:
 async def write(state: ChainState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Outline, title and audience -> text; a citation that the outline does not hold is taken out."""
     brief, design = state["brief"], as_text(state["outline"])
+    if not keys_in(design):  # nobody is asked to write from nothing
+        return {"text": f"The documents hold nothing on {brief.title}."}
     head = f"{brief.title}\n\nFor {brief.audience}, at most {brief.max_words} words."
-    text = str((await ask(runtime.context, "author", f"{head}\n\n{design}")).text).strip()
-    if not text:
-        raise RunError("Write", "the author wrote nothing", "resume the run to try it again")
-    return {"text": without(text, set(keys_in(text)) - set(keys_in(design)))}
+    made = await needed(runtime.context, "author", f"{head}\n\n{design}")
+    return {"text": without(made.text, set(keys_in(made.text)) - set(keys_in(design)))}
 
 
 async def edit(state: ChainState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Text, audience and length -> edited text; the author's own when the editor fails or adds what was not there."""
-    brief, text = state["brief"], state["text"]
-    asked = f"Edit this text for {brief.audience}: at most {brief.max_words} words.\n\nDraft:\n{text}"
-    done, gaps = await spared("Edit", runtime.context, ask(runtime.context, "editor", asked))
-    edited = str(done.text).strip() if done else ""
-    added = set(keys_in(edited)) - set(keys_in(text))
-    if done and (added or not edited):
-        gaps = [Gap(title="Edit", reason="it cited what the text does not" if added else "the editor wrote nothing")]
+    brief, text, edited = state["brief"], state["text"], ""
+    gaps = [Gap(title=it.heading, reason=NOTHING) for it in state["outline"].sections if not it.statements]
+    if keys_in(text):
+        asked = f"Edit this text for {brief.audience}: at most {brief.max_words} words.\n\nDraft:\n{text}"
+        done, lost = await spared("Edit", runtime.context, ask(runtime.context, "editor", asked))
+        edited = str(done.text).strip() if done else ""
+        if done and not edited:
+            lost = [Gap(title="Edit", reason="the editor wrote nothing")]
+        elif set(keys_in(edited)) - set(keys_in(text)):
+            edited, lost = "", [Gap(title="Edit", reason="it cited what the text does not")]
+        gaps += lost
     gaps = [*state["missing"], *gaps]
-    best = edited if edited and not added else text
-    empty = [it.heading for it in state["outline"].sections if not it.statements]
-    gaps += [Gap(title=heading, reason="nothing was found in the documents") for heading in empty]
-    return {"messages": [AIMessage(with_gaps(best, gaps))], "missing": gaps}
+    return {"messages": [AIMessage(with_gaps(edited or text, gaps))], "missing": gaps}
 
 
 def as_text(design: Outline) -> str:

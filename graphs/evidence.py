@@ -9,9 +9,12 @@ from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 
 from agents.agent import recursion_limit
 from agents.context import Context
+from agents.errors import RunError
 
 CITATION = re.compile(r"\s*\[([0-9a-f]{6,12}(?:\s*[,;]\s*[0-9a-f]{6,12})*)\]")
 """`[3f9a1c]`, or `[3f9a1c, 77ab01]`."""
+
+TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,23 @@ async def looked_up(context: Context, name: str, *messages: str | AnyMessage) ->
     return LookedUp(
         str(said[-1].text).strip(), list(dict.fromkeys(_keys_shown(said))), result.get("structured_response")
     )
+
+
+async def needed(context: Context, name: str, *messages: str | AnyMessage) -> LookedUp:
+    """The same for a step that a run cannot do without: a blank answer is asked for once more, then it is an error.
+
+    A resumed run is given back what agents had answered before. Such an answer costs no call and is no try of its own,
+    or a run that once failed over a blank answer would fail over it for ever.
+    """
+    blanks = 0
+    while True:
+        before = context.allowance.steps
+        found = await looked_up(context, name, *messages)
+        if found.text:
+            return found
+        blanks += context.allowance.steps > before
+        if blanks == TRIES:
+            raise RunError(name, f"its answer was blank, {TRIES} times", "resume the run to try it again")
 
 
 def _keys_shown(messages: Iterable[AnyMessage]) -> Iterable[str]:

@@ -5,12 +5,12 @@ Pays as the opponent that every team must beat: the same question, the same tool
 
 from typing import Any
 
+from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from agents.asking import ask
 from agents.context import Context
-from agents.errors import RunError
+from graphs.evidence import needed
 from graphs.state import ChatState, as_node
 
 EXAMPLES = {
@@ -22,10 +22,8 @@ EXAMPLES = {
 
 async def work(state: ChatState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Plan, look up and write in one loop of at most `max_steps` model calls; the last one must answer."""
-    message = await ask(runtime.context, "soloist", *state["messages"])
-    if not str(message.text).strip():
-        raise RunError("Work", "the soloist answered nothing", "resume the run to try it again")
-    return {"messages": [message]}
+    done = await needed(runtime.context, "soloist", *state["messages"])
+    return {"messages": [AIMessage(done.text)]}
 
 
 def build() -> StateGraph[ChatState, Context]:

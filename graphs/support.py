@@ -13,12 +13,11 @@ from langgraph.runtime import Runtime
 
 from agents.asking import ask, ask_for
 from agents.context import Context
-from agents.errors import RunError
 from agents.planner import Plan, SubTask
 from agents.policy_critic import PolicyVerdict
 from agents.router import Kind, Route
 from graphs.briefs import brief, to_judge, to_mend
-from graphs.evidence import keys_in, looked_up, without
+from graphs.evidence import keys_in, looked_up, needed, without
 from graphs.gaps import Gap, spared, with_gaps
 from graphs.house_rules import check_reply
 from graphs.rounds import Round, goes_on, judged
@@ -87,10 +86,8 @@ def _aimed(request: str, regard: str) -> str:
 
 async def draft(state: SupportState, runtime: Runtime[Context]) -> dict[str, Any]:
     """The reply, from what was found and what was not."""
-    reply = str((await ask(runtime.context, "clerk", brief(question_of(state), state["findings"]))).text).strip()
-    if not reply:
-        raise RunError("Draft", "the clerk wrote nothing", "resume the run to try it again")
-    return {"reply": reply}
+    made = await needed(runtime.context, "clerk", brief(question_of(state), state["findings"]))
+    return {"reply": made.text}
 
 
 async def policy(state: SupportState, runtime: Runtime[Context]) -> dict[str, Any]:

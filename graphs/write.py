@@ -5,19 +5,18 @@ Pays when checking is easier than writing: citations, a length, points that must
 
 from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from agents.asking import ask_for
 from agents.context import Context
 from agents.critic import Critique
-from agents.errors import RunError
 from graphs.briefs import to_judge, to_mend
 from graphs.checks import check_text, points_asked, words_asked
-from graphs.evidence import LookedUp, looked_up
+from graphs.evidence import LookedUp, looked_up, needed
 from graphs.gaps import Gap, spared, with_gaps
-from graphs.lessons import LESSONS, as_context, keep, recall
+from graphs.lessons import LESSONS, keep, recall
 from graphs.rounds import Round, best_of, goes_on, judged, quality
 from graphs.state import ChatState, as_node, question_of
 
@@ -43,13 +42,10 @@ class WriteState(ChatState):
 
 async def draft(state: WriteState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Look up and write, with the lessons of earlier attempts at hand."""
-    kept, gaps = await recall(runtime, "write")
-    lessons = list(dict.fromkeys([*kept, *state.get("lessons", ())]))[:LESSONS]
-    asked = [*state["messages"][:-1], HumanMessage(question_of(state) + as_context(lessons))]
-    made = await looked_up(runtime.context, "drafter", *asked)
-    if not made.text:
-        raise RunError("Draft", "the drafter wrote nothing", "resume the run to try it again")
-    return {"draft": made.text, "shown": made.shown, "best": "", "rounds": [], "lessons": lessons, "missing": gaps}
+    request = question_of(state)
+    lessons, gaps = await recall(runtime.context, request, state.get("lessons", ()))
+    made = await needed(runtime.context, "drafter", *state["messages"][:-1], request + lessons)
+    return {"draft": made.text, "shown": made.shown, "best": "", "rounds": [], "missing": gaps}
 
 
 async def critique(state: WriteState, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -90,11 +86,12 @@ def after_revise(state: WriteState) -> Literal["critique", "finish"]:
 async def finish(state: WriteState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Hand over the best draft with what is still open; keep what was mended as lessons."""
     rounds, best = state["rounds"], best_of(state["rounds"])
-    lessons = [f"{it} (“{question_of(state)[:80]}”)" for it in rounds[0]["defects"] if it not in best["defects"]]
+    mended = [it for it in rounds[0]["defects"] if it not in best["defects"]]
     gaps = [*state["missing"], *(Gap(title="Still open", reason=defect) for defect in best["defects"])]
-    gaps += await keep(runtime, "write", lessons) if lessons else []
+    gaps += await keep(runtime.context, question_of(state), mended, "critique")
+    lessons = list(dict.fromkeys([*mended, *state.get("lessons", ())]))[:LESSONS]
     text = with_gaps(f"{state['best']}\n\n{quality(rounds)}", gaps)
-    return {"messages": [AIMessage(text)], "missing": gaps, "lessons": [*lessons, *state["lessons"]][:LESSONS]}
+    return {"messages": [AIMessage(text)], "missing": gaps, "lessons": lessons}
 
 
 def build() -> StateGraph[WriteState, Context]:
