@@ -1,4 +1,4 @@
-"""What a request demands of the form of a text, which is no part of what the text is about: how long, for whom."""
+"""What a request demands beside an answer: how long it is, for whom, and what is to be done as well."""
 
 import re
 
@@ -11,6 +11,11 @@ _AUDIENCE = re.compile(
     r"\b(text|guide|briefing|brief|note|introduction|summary|report|memo|overview|page|article|paragraph)\s+"
     r"for\s+((?:[\w'’-]+\s+){1,5}?)(?=(?:on|about|of|to)\b)",
     re.IGNORECASE,
+)
+
+_DEED = re.compile(
+    r"(?:\A|(?<=[.?!]))\s*((?:(?:and|then|also|please)[, ]+)*(?:save|store|keep|send|remember|write down)\s+\S.*)\Z",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -29,3 +34,9 @@ def audience(text: str) -> str:
 def without_demands(text: str) -> str:
     """The request without them."""
     return _AUDIENCE.sub(r"\1 ", _WORDS.sub("", text)).strip()
+
+
+def with_deed(text: str) -> tuple[str, str]:
+    """What is asked, and what is to be done: `How does X work? Save a note: Y.` -> both sentences apart."""
+    found = _DEED.search(text)
+    return (text[: found.start()].strip(), found[1].strip()) if found else (text, "")

@@ -13,6 +13,7 @@ from typing import Any
 from app.demo_model.arithmetic import expression_in
 from app.demo_model.choices import choice
 from app.demo_model.conversation import Conversation
+from app.demo_model.demands import with_deed
 from app.demo_model.evidence import CITED
 from app.demo_model.fill import Filler
 from app.demo_model.followup import on_its_own
@@ -58,11 +59,12 @@ class Shapes:
             item = filler.plain(listed.get("items"))
             fields = item.get("properties") or {}
             if name.lower() in _LISTS and (_field(fields, _ASKS) or _field(fields, _TITLES)):
-                parts = take_apart(on_its_own(self.conversation))
+                asked, deed = with_deed(on_its_own(self.conversation))
+                parts = take_apart(asked or deed)
                 most = min(int(listed.get("maxItems", 6)), 6)
-                tasks = [
-                    self._task(filler, item, work, at, most) for at, work in enumerate(_work(parts, most), start=1)
-                ]
+                work = _work(parts, most - 1 if asked and deed else most)
+                work += [(deed, title_of(deed), 0)] if asked and deed else []
+                tasks = [self._task(filler, item, one, at, most) for at, one in enumerate(work, start=1)]
                 least = int(listed.get("minItems", 0))
                 while len(tasks) < least:
                     tasks.append(
@@ -102,7 +104,9 @@ class Shapes:
         cues = (
             "compare critic review analyse analyst judge write" if last else "research search find look facts documents"
         )
-        if expression_in(question):
+        if with_deed(question)[0] == "":
+            cues = ""  # who is to do it, says its own description
+        elif expression_in(question):
             cues = "calculate compute code coder analyst numbers math"
         asked, hints = content_stems(question), stems(cues)
 
