@@ -17,7 +17,9 @@ from agents.context import Context, Limits
 from app.activities import Activity, discover_activities
 from app.demo_process import demo_model
 from app.journal import Journal
+from app.memory import PostgresMemory
 from app.models import Deadlines, Endpoint, Models
+from app.models.counting import ServedTokens
 from app.postgres import Pool, database, migrate, open_pool, opened_store
 from app.retention import Retention
 from app.runs import Runs
@@ -44,6 +46,7 @@ class App:
     steering: Steering
     activities: Mapping[str, Activity]
     store: BaseStore
+    memory: PostgresMemory
     started_at: float = field(default_factory=time.monotonic)
     started_in_s: float = 0.0
     new_vectors: asyncio.Event = field(default_factory=asyncio.Event)
@@ -75,7 +78,16 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         activities = discover_activities()
         limits = limits_of(settings)
         allowance = Allowance(budget_of(settings))
-        context = Context(models, assemble(discover_agents(), models, limits), corpus, limits, allowance)
+        memory = PostgresMemory(pool, vectors)
+        context = Context(
+            models,
+            assemble(discover_agents(), models, limits),
+            corpus,
+            limits,
+            allowance,
+            memory=memory,
+            counters={role: ServedTokens(models.endpoint(role)) for role in models},
+        )
         store = await stack.enter_async_context(opened_store(pool))
         retention = retention_of(settings, pool)
         worker = Worker(
@@ -84,7 +96,7 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         await worker.queue.open(pool)
         runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
         steering = Steering(pool, worker.queue, runs, activities)
-        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store)
+        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory)
         if embed:
             await _background(stack, _keep_indexed(app), "indexing")
         if work:
@@ -173,6 +185,7 @@ def limits_of(settings: Settings) -> Limits:
         settings.max_parallel,
         subtask_timeout_s=settings.subtask_timeout_s,
         subtask_tokens=settings.subtask_tokens,
+        context_tokens=settings.context_tokens,
     )
 
 

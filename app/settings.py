@@ -86,6 +86,10 @@ class Settings(BaseSettings):
     subtask_tokens: int | None = Field(default=None, ge=100)
     """Tokens that one agent may use for one question; at 80 % it is made to answer. Unset: no limit of its own."""
 
+    context_tokens: int | None = Field(default=None, ge=2_000)
+    """Tokens that a request and its answer may have together; what is older is paged out, and found again by search.
+    Unset: what the model's server says of its context, or 32,768 where it says nothing."""
+
     budget_steps: int | None = Field(default=200, ge=1)
     budget_tokens: int | None = Field(default=None, ge=1)
     budget_usd: float | None = Field(default=None, gt=0)

@@ -35,6 +35,7 @@ BODIES: dict[str, Any] = {
     "PATCH /threads/{thread_id}": {"title": "mine now"},
     "POST /runs/{run_id}/questions/{interrupt_id}": {"answer": "mine"},
     "POST /runs/{run_id}/fork": {"checkpoint_id": "{checkpoint_id}"},
+    "PUT /memories/{memory_key}": {"text": "mine now", "version": 1},
     "PATCH /agent/threads/{thread_id}": {"metadata": {"mine": True}},
     "POST /agent/threads/{thread_id}/state": {"values": human("x")},
     "POST /agent/threads/{thread_id}/state/checkpoint": {"checkpoint": {"checkpoint_id": "{checkpoint_id}"}},
@@ -88,7 +89,8 @@ def users(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[U
             [run] = http.get(f"agent/threads/{thread_id}/runs").json()
             state = http.get(f"agent/threads/{thread_id}/state").json()
             http.put("agent/store/items", json={"namespace": ["a"], "key": "secret", "value": {"secret": 1}})
-        ids = {"thread_id": thread_id, "run_id": run["run_id"], "interrupt_id": asked["id"],
+            kept = http.post("memories", json={"text": "ann's secret"}).json()["key"]
+        ids = {"memory_key": kept, "thread_id": thread_id, "run_id": run["run_id"], "interrupt_id": asked["id"],
                "checkpoint_id": state["checkpoint_id"]}  # fmt: skip
         yield Users(running, ann, bob, revoked, ids)
 
@@ -149,6 +151,8 @@ def test_lists_show_only_ones_own(users: Users) -> None:
         for method, path, body in (
             ("GET", "threads", None),
             ("GET", "questions", None),
+            ("GET", "memories", None),
+            ("GET", "memories/search?query=secret", None),
             ("POST", "agent/threads/search", {}),
             ("POST", "agent/threads/search", {"ids": [users.ids["thread_id"]]}),
             ("POST", "agent/store/items/search", {"namespace_prefix": []}),
@@ -156,7 +160,14 @@ def test_lists_show_only_ones_own(users: Users) -> None:
         ):
             hers, his = (http.request(method, path, json=body).text for http in (ann, bob))
             assert len(hers) > len(his), (path, hers)
-            assert his in ("[]", '{"threads":[]}', '{"questions":[]}', '{"items":[]}', '{"namespaces":[]}'), (path, his)
+            assert his in (
+                "[]",
+                '{"threads":[]}',
+                '{"questions":[]}',
+                '{"memories":[]}',
+                '{"items":[]}',
+                '{"namespaces":[]}',
+            ), (path, his)
         assert bob.post("agent/threads/count", json={}).json() == 0
         assert bob.get("agent/store/items", params={"namespace": "a", "key": "secret"}).status_code == 404
 
