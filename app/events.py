@@ -21,6 +21,8 @@ its own. A nested node's `node.started` may come after what happens inside it: t
 | `llm.finished`, `llm.retry` | usage, ttft_s, latency_s, calls, text, cost_usd, or error; attempt, reason, pause_s |
 | `llm.unreadable` | role, shape, rung, problem: an answer that does not have the shape that it was asked for |
 | `tool.started`, `tool.finished`, `tool.timeout` | name, args, call_id; ok, text, sources; tool, call_id |
+| `memory.written`, `memory.recalled` | place, key, version, author, text; items [{key, version, author, place}] |
+| `memory.paged` | messages, pages: what left the context |
 | `run.resumed` | a person wants it to go on |
 | `run.waiting`, `interrupt.raised`, `interrupt.answered` | open; id, kind, what, choices ...; id, answer, by |
 | `custom` | value, and name when it has one: whatever else a node reports |
@@ -54,7 +56,7 @@ TERMINAL = frozenset({"run.finished", "run.failed", "run.cancelled"})
 
 _REPORTED = frozenset(
     {"plan.proposed", "plan.revised", "agent.spawned", "agent.finished", "agent.twin_started", "agent.cancelled"}
-    | {"llm.retry", "llm.unreadable", "tool.timeout"}
+    | {"llm.retry", "llm.unreadable", "tool.timeout", "memory.written", "memory.recalled", "memory.paged"}
 )
 """What activities and agents may say about themselves. Nobody but the worker ends a run."""
 _SOURCE_FIELDS = frozenset(
