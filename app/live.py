@@ -57,6 +57,7 @@ class LiveView:
         self._drawing = draw(shape)
         self._plan: Sequence[Any] = ()
         self._sent: JSON = {}
+        self._sent_seq = 0
         self._parsed: dict[str, tuple[Any, list[Any]]] = {}
 
     def apply(self, events: Sequence[RunEvent]) -> None:
@@ -86,13 +87,18 @@ class LiveView:
 
     def whole(self, now: float | None = None) -> JSON:
         """The view, complete."""
-        self._sent = self._json(time.time() if now is None else now)
+        self._sent, self._sent_seq = self._json(time.time() if now is None else now), self.view.seq
         return self._sent
+
+    @property
+    def sent(self) -> tuple[int, JSON]:
+        """The view as the last `whole` or `patch` left it with whoever took them all, and up to which event."""
+        return self._sent_seq, self._sent
 
     def patch(self, now: float | None = None) -> JSON:
         """What changed since the last `whole` or `patch`; {} when nothing did but the time."""
         before, after = self._sent, self._json(time.time() if now is None else now)
-        self._sent = after
+        self._sent, self._sent_seq = after, self.view.seq
         change: JSON = {
             key: value
             for key, value in after.items()
@@ -121,6 +127,7 @@ class LiveView:
         critical = {lane.id for lane in path}
         ended = view.ended is not None
         said = status_line(view, self._status, now)
+        late = late_s(view, now)
         return {
             **{key: self._run[key] for key in ("run_id", "thread_id", "graph")},
             "status": self._status,
@@ -135,7 +142,7 @@ class LiveView:
             "pruned": self._pruned,
             "meters": {name: getattr(view.meters, name) for name in view.meters.__slots__},
             "plan": [{**sub, "state": self._state(view.lanes.get(lane_of_task(sub["id"])))} for sub in view.plan],
-            "lanes": [self._lane(lane, now, lane.id in critical) for lane in view.drawn_lanes()],
+            "lanes": [self._lane(lane, lane.id in critical, late.get(lane.id)) for lane in view.drawn_lanes()],
             "shape": self._shape(path),
             "critical_path": [lane.title for lane in path],
             "serial_s": round(serial_s(view, now), 2) if ended else None,
@@ -160,7 +167,7 @@ class LiveView:
             return "pending"
         return "lost" if lane.running() and self._status == "lost" else lane.state
 
-    def _lane(self, lane: Lane, now: float, critical: bool) -> JSON:
+    def _lane(self, lane: Lane, critical: bool, late: float | None) -> JSON:
         waits = [it.title for it in self.view.lanes.before(lane) if it.state not in ENDED] if lane.start is None else []
         return {
             "id": lane.id,
@@ -178,7 +185,7 @@ class LiveView:
             "cost_usd": lane.cost_usd,
             "attempt": lane.attempt,
             "idle_s": _round(lane.idle_s),
-            "late_s": _round(late_s(self.view, lane, now), 1),
+            "late_s": _round(late, 1),
             "critical": critical,
             "segments": [
                 {

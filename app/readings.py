@@ -17,21 +17,21 @@ def median_s(view: RunView) -> float | None:
     return median(done) if done else None
 
 
-def late_s(view: RunView, lane: Lane, now: float) -> float | None:
-    """Seconds over the siblings' median of a straggler; None for everyone else.
+def late_s(view: RunView, now: float) -> dict[str, float]:
+    """Lane of a straggler -> seconds over the median of its siblings.
 
     A straggler runs while at least half of the siblings that have begun are finished, for more than twice their median
     and at least a second over it.
     """
-    if lane.kind != "agent" or not lane.running():
-        return None
-    siblings = [other for other in view.team() if other is not lane and other.start is not None]
-    done = _finished_s(siblings)
-    if not done or len(done) * 2 < len(siblings):
-        return None
+    team = view.team()
+    running = [lane for lane in team if lane.running()]
+    done = _finished_s(team) if running else []  # nobody who runs is in it, so it is the same for all of them
+    siblings = sum(lane.start is not None for lane in team) - 1
+    if not done or len(done) * 2 < siblings:
+        return {}
     usual = median(done)
-    over = lane.seconds(now) - usual
-    return over if lane.seconds(now) > LATE_FACTOR * usual and over > LATE_MIN_S else None
+    spent = {lane.id: lane.seconds(now) for lane in running}
+    return {id_: s - usual for id_, s in spent.items() if s > LATE_FACTOR * usual and s - usual > LATE_MIN_S}
 
 
 def _finished_s(lanes: list[Lane]) -> list[float]:

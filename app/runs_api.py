@@ -1,6 +1,5 @@
 """Conversations and their runs over HTTP: start, watch, steer. Every route answers for the owner of the request."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -15,9 +14,8 @@ from app.live import LiveView
 from app.replies import STILL_HERE, Streams, sse
 from app.retention import pruned_words
 from app.shapes import Shape
+from app.watching import Watching
 
-PATCH_S = 0.06
-"""Least time between two patches of one stream; what happens in between travels together."""
 TERMINAL = ("succeeded", "failed", "cancelled")
 
 GetApp = Callable[[], App]
@@ -171,6 +169,7 @@ def public(run: Mapping[str, Any]) -> dict[str, Any]:
 def runs_router(get_app: GetApp, streams: Streams) -> APIRouter:
     """Routes under `/runs`, and the questions that runs ask."""
     router = APIRouter(tags=["runs"])
+    watching = watching_of(get_app)
 
     @router.get("/runs/{run_id}")
     async def run(run_id: str, owner: Owner) -> dict[str, Any]:
@@ -228,7 +227,7 @@ def runs_router(get_app: GetApp, streams: Streams) -> APIRouter:
     @router.get("/runs/{run_id}/view")
     async def view(run_id: str, owner: Owner) -> Response:
         """What the run looks like at this moment."""
-        live, _ = await _live_view(get_app(), run_id, owner)
+        live = await _live_view(get_app(), run_id, owner)
         return Response(orjson.dumps(live.whole()), media_type="application/json")
 
     @router.get("/runs/{run_id}/events")
@@ -241,13 +240,25 @@ def runs_router(get_app: GetApp, streams: Streams) -> APIRouter:
     @router.get("/runs/{run_id}/live")
     async def live(run_id: str, owner: Owner) -> Response:
         """The run as a view, then what changes in it."""
-        prepared = await _live_view(get_app(), run_id, owner)
-        return streams.response(owner, _patches(get_app(), run_id, *prepared))
+        await get_app().runs.run(run_id, owner)
+        return streams.response(owner, watching.read(run_id, owner))
 
     return router
 
 
-async def _live_view(sextant: App, run_id: str, owner: str) -> tuple[LiveView, Mapping[str, Any]]:
+def watching_of(get_app: GetApp) -> Watching:
+    """What looks at runs for all readers of this process."""
+
+    async def load(run_id: str, owner: str) -> LiveView:
+        return await _live_view(get_app(), run_id, owner)
+
+    async def status(run_id: str, owner: str) -> str:
+        return str((await get_app().runs.run(run_id, owner))["status"])
+
+    return Watching(lambda: get_app().journal, load, status)
+
+
+async def _live_view(sextant: App, run_id: str, owner: str) -> LiveView:
     run = await sextant.runs.run(run_id, owner)
     activity = sextant.activities.get(run["graph"])
     live = LiveView(run, activity.shape if activity else Shape((), ()))
@@ -258,29 +269,7 @@ async def _live_view(sextant: App, run_id: str, owner: str) -> tuple[LiveView, M
         run = await sextant.runs.run(run_id, owner)
         live = LiveView(run, live.view.shape)
         live.from_row(run, pruned_words(run))
-    return live, run
-
-
-async def _patches(sextant: App, run_id: str, live: LiveView, run: Mapping[str, Any]) -> AsyncIterator[bytes]:
-    yield sse("view", {"seq": live.view.seq, "whole": True, "view": live.whole()}, live.view.seq)
-    if run["status"] in TERMINAL and live.view.ended is not None:
-        yield sse("end", {"status": run["status"]})
-        return
-    follower = sextant.journal.follow(run_id, live.view.seq)
-    async for batch in follower:
-        live.apply(batch)
-        if not batch:
-            run = await sextant.runs.run(run_id, run["owner"])
-            live.status(run["status"])
-        if patch := live.patch():
-            yield sse("patch", {"seq": live.view.seq, **patch}, live.view.seq)
-        elif not batch:
-            yield STILL_HERE
-        if live.view.ended is not None:
-            yield sse("end", {"status": live.view.status})
-            return
-        await asyncio.sleep(PATCH_S)
-    yield sse("bye", {})
+    return live
 
 
 async def _pruned(run: Mapping[str, Any]) -> AsyncIterator[bytes]:

@@ -93,7 +93,8 @@ def _duration(seconds: float) -> str:
 
 def _waiting_on(view: RunView, running: Sequence[Lane], now: float) -> str:
     """Who is late, who is trying again; if nobody, who is at work."""
-    late = [(over_s, lane) for lane in running if (over_s := late_s(view, lane, now)) is not None]
+    found = late_s(view, now)
+    late = [(found[lane.id], lane) for lane in running if lane.id in found]
     parts = []
     if late:
         over_s, lane = max(late, key=lambda it: it[0])

@@ -27,8 +27,7 @@ def team(*spans: tuple[str, float, float | None], needs: dict[str, list[str]] | 
 
 def late(view: RunView, now: float) -> dict[str, float]:
     """Who is late, by how much."""
-    found = {lane.title: late_s(view, lane, now) for lane in view.lanes.values()}
-    return {title: over for title, over in found.items() if over is not None}
+    return {view.lanes[id_].title: over for id_, over in late_s(view, now).items()}
 
 
 # -- stragglers ------------------------------------------------------------------------------------
@@ -212,5 +211,4 @@ def test_of_any_run_floor_is_at_most_serial_and_the_path_is_in_order(events: lis
     path = critical_path(view, now)
     assert len({lane.id for lane in path}) == len(path)
     assert all(before in view.lanes.before(after) or made_room(before, after) for before, after in pairwise(path))
-    for lane in view.lanes.values():
-        assert late_s(view, lane, now) is None or (lane.running() and lane.kind == "agent")
+    assert all(view.lanes[id_].running() and view.lanes[id_].kind == "agent" for id_ in late_s(view, now))
