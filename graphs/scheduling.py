@@ -33,8 +33,8 @@ from agents.context import Limits
 from agents.errors import BudgetExceeded, ModelRefusedRequest, ModelUnavailable, RunError, RunLost
 from agents.planner import Plan, SubTask
 from graphs.plans import BadPlan as BadPlan
+from graphs.plans import Order, estimates, runnable
 from graphs.plans import checked as checked
-from graphs.plans import estimates, runnable, urgency
 from graphs.stragglers import Pace, Places, Turn
 
 State = Literal["done", "partial", "failed", "timed_out", "skipped", "cancelled"]
@@ -138,8 +138,9 @@ class Run:
     ) -> None:
         self.plan, self.work, self.limits, self.allowance = plan, work, limits, allowance
         self.known, self.remedies, self.engine = known, remedies, engine
-        self._urgency = urgency(plan, estimates(plan, usual_s))
-        self._places = Places(1 if plan.in_turn else limits.max_parallel)
+        width = 1 if plan.in_turn else limits.max_parallel
+        self._urgency = Order(plan, estimates(plan, usual_s), width).urgency
+        self._places = Places(width)
         self._pace = Pace(remedies.late_by_s, self._is_late if remedies.twin else None)
         self._told: set[str] = set()
         self._given_up: set[str] = set()
@@ -275,34 +276,35 @@ class Run:
         self, sub: SubTask, work: Awaitable[Finding], turn: Turn, inputs: Sequence[Finding] | None = None
     ) -> Finding:
         """Do the work until it ends, its time is over, or it is told to stop. With `inputs` it may get a twin."""
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self.limits.subtask_timeout_s
-        rivals: list[asyncio.Future[Finding]] = [asyncio.ensure_future(self._kept(sub, work))]
+        rivals = [self._rival(self._kept(sub, work), turn)]
+        alarm = asyncio.get_running_loop().call_later(self.limits.subtask_timeout_s, turn.say, "time")
         try:
             while True:
-                left_s = max(0.0, ends_at - loop.time())
-                racing = {*(rival for rival in rivals if not rival.done()), turn.told}
-                await asyncio.wait(racing, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                word = await turn.news()
                 if (finding := _winner(rivals)) is not None:
                     return finding
-                word = turn.take()
                 if word == "late":
-                    rivals += [self._twin(sub, inputs)] if inputs is not None else []
-                elif word is not None or loop.time() >= ends_at:
+                    rivals += (
+                        [self._rival(self.engine.call(twin)(self, sub, inputs), turn)] if inputs is not None else []
+                    )
+                elif word is not None:
                     return self._cut(sub, word)
         finally:
+            alarm.cancel()
             await self._end(sub, rivals)
 
-    def _cut(self, sub: SubTask, word: str | None) -> Finding:
+    def _rival(self, work: Awaitable[Finding], turn: Turn) -> asyncio.Future[Finding]:
+        rival = asyncio.ensure_future(work)
+        rival.add_done_callback(turn.wake)
+        return rival
+
+    def _cut(self, sub: SubTask, word: str) -> Finding:
         if word == "hurry":
             return Finding(sub.id, sub.title, "partial", reason="cut short when the answer was asked for")
         if word == "enough":
             return Finding(sub.id, sub.title, "cancelled", reason="enough of the others were done")
         limit_s = self.limits.subtask_timeout_s
         return Finding(sub.id, sub.title, "timed_out", reason=f"not finished within {limit_s:g} s")
-
-    def _twin(self, sub: SubTask, inputs: Sequence[Finding]) -> asyncio.Future[Finding]:
-        return asyncio.ensure_future(self.engine.call(twin)(self, sub, inputs))
 
     async def second(self, sub: SubTask, inputs: Sequence[Finding]) -> Finding:
         """A twin's part: wait for a place, tell, and do the same work."""

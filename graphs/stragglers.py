@@ -15,8 +15,8 @@ from typing import Literal
 
 LATE_FACTOR = 2.0
 
-Word = Literal["late", "hurry", "enough"]
-"""What one at work may be told: it is late, an answer is wanted now, enough others are done."""
+Word = Literal["late", "hurry", "enough", "time"]
+"""What one at work may be told: it is late, an answer is wanted now, enough others are done, its time is over."""
 
 
 class Places:
@@ -67,27 +67,30 @@ class Places:
 
 
 class Turn:
-    """One sub-task at work, and what it is told."""
+    """One sub-task at work, and what wakes whoever waits for it."""
 
     def __init__(self, begun_at: float) -> None:
         self.begun_at = begun_at
         self.is_late = False
         self._word: Word | None = None
-        self.told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done while there is a word to take."""
+        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def say(self, word: Word) -> None:
         """Tell it. That it is late does not count beside another word."""
         if self._word in (None, "late"):
             self._word = word
-        if not self.told.done():
-            self.told.set_result(None)
+        self.wake()
 
-    def take(self) -> Word | None:
-        """What it was told, once."""
+    def wake(self, _: object = None) -> None:
+        """There is something to look at; also a callback of whoever works."""
+        if not self._news.done():
+            self._news.set_result(None)
+
+    async def news(self) -> Word | None:
+        """Wait until there is something to look at; a word, once, if there is one."""
+        await self._news
+        self._news = asyncio.get_running_loop().create_future()
         word, self._word = self._word, None
-        if self.told.done():
-            self.told = asyncio.get_running_loop().create_future()
         return word
 
 
