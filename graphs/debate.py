@@ -13,7 +13,7 @@ from agents.asking import ask
 from agents.context import Context
 from agents.looking import look_up
 from agents.planner import Plan, SubTask
-from graphs.evidence import keys_in
+from graphs.evidence import keys_in, needed
 from graphs.gaps import Gap, with_gaps
 from graphs.likeness import all_agree, likeness
 from graphs.scheduling import Finding, run_plan
@@ -104,7 +104,7 @@ async def judge(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
         winner, how, lost = await decided(context, question_of(state), texts, AGREED, judged=judged)
         text = texts[winner]
     else:
-        text = str((await ask(context, "assistant", *state["messages"])).text)
+        text = (await needed(context, "assistant", *state["messages"])).text
         how = "Nobody proposed anything, so one agent answered alone."
     gaps = [Gap(title=it.title, reason=it.reason) for it in state["findings"] if it.state != "done"]
     rounds = int(state["rounds"][-1]["round"][0])

@@ -10,6 +10,8 @@ from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 from agents.agent import recursion_limit
 from agents.context import Context
 from agents.errors import RunError
+from agents.handing import handover_in
+from agents.tools.handover import Handover
 
 CITATION = re.compile(r"\s*\[([0-9a-f]{6,12}(?:\s*[,;]\s*[0-9a-f]{6,12})*)\]")
 """`[3f9a1c]`, or `[3f9a1c, 77ab01]`."""
@@ -26,6 +28,8 @@ class LookedUp:
     """Keys of all passages that its tools returned."""
     value: Any = None
     """Its typed output; None for a role that has none."""
+    handed: Handover | None = None
+    """Whom it gave the floor to instead of answering."""
 
 
 async def looked_up(context: Context, name: str, *messages: str | AnyMessage) -> LookedUp:
@@ -34,9 +38,8 @@ async def looked_up(context: Context, name: str, *messages: str | AnyMessage) ->
     config = {"recursion_limit": recursion_limit(context.limits)}
     result = await context.agents[name].ainvoke({"messages": put}, config, context=context)
     said = result["messages"]
-    return LookedUp(
-        str(said[-1].text).strip(), list(dict.fromkeys(_keys_shown(said))), result.get("structured_response")
-    )
+    shown = list(dict.fromkeys(_keys_shown(said)))
+    return LookedUp(str(said[-1].text).strip(), shown, result.get("structured_response"), handover_in(said[-1]))
 
 
 async def needed(context: Context, name: str, *messages: str | AnyMessage) -> LookedUp:
@@ -49,7 +52,7 @@ async def needed(context: Context, name: str, *messages: str | AnyMessage) -> Lo
     while True:
         before = context.allowance.steps
         found = await looked_up(context, name, *messages)
-        if found.text:
+        if found.text or found.handed:
             return found
         blanks += context.allowance.steps > before
         if blanks == TRIES:

@@ -13,12 +13,10 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from agents.agent import discover_agents
-from agents.asking import ask
 from agents.context import Context
-from agents.handing import handover_in
 from agents.specialists import FIELDS
 from agents.tools.handover import HAND_OVER, Handover
-from graphs.gaps import Gap, with_gaps
+from graphs.evidence import needed
 from graphs.state import ChatState, as_node, question_of
 
 FIRST = "architect"
@@ -46,13 +44,12 @@ class SwarmState(ChatState):
     active: str
     handovers: list[Passed]
     """For the newest message."""
-    missing: list[Gap]
 
 
 async def floor(state: SwarmState) -> Command[str]:
     """The floor is with whoever had it last. A new message may be handed over as often as any."""
     active = state.get("active", FIRST)
-    return Command(update={"active": active, "handovers": [], "missing": []}, goto=active)
+    return Command(update={"active": active, "handovers": []}, goto=active)
 
 
 def speaking(name: str) -> Callable[[SwarmState, Runtime[Context]], Awaitable[Command[str]]]:
@@ -63,26 +60,21 @@ def speaking(name: str) -> Callable[[SwarmState, Runtime[Context]], Awaitable[Co
         if len(passed) >= MAX_HANDOVERS:
             own = {tool.name for tool in discover_agents()[name].tools}
             context = replace(context, tools=frozenset(own - {HAND_OVER}))
-        said = await ask(context, name, *_briefed(state))
-        if handed := handover_in(said):
+        said = await needed(context, name, *_briefed(state))
+        if handed := said.handed:
             update = {"active": handed["to"], "handovers": [*passed, Passed(**handed, by=name)]}
             return Command(update=update, goto=handed["to"])
-        if not said.text.strip():
-            said = await ask(context, name, *_briefed(state, "You said nothing. Answer now, in one sentence at least."))
-        text = said.text.strip()
-        gaps = [] if text else [Gap(title=name.capitalize(), reason="asked twice, and twice it said nothing")]
-        answer = AIMessage(with_gaps(text, gaps) + _ended(name, passed), name=name)
-        return Command(update={"messages": [answer], "missing": gaps}, goto=END)
+        return Command(update={"messages": [AIMessage(said.text + _ended(name, passed), name=name)]}, goto=END)
 
     return speak
 
 
-def _briefed(state: SwarmState, *more: str) -> list[AnyMessage]:
+def _briefed(state: SwarmState) -> list[AnyMessage]:
     """What a specialist sees: the newest of the conversation, and with the question how the floor came to them."""
     told = [f"Hand-over from {it['by']} to {it['to']}: {it['reason']} {it['brief']}" for it in state["handovers"]]
     if len(told) >= MAX_HANDOVERS:
         told.append("The floor cannot be handed over any more: answer as well as you can.")
-    asked = "\n\n".join([question_of(state), *told, *more])
+    asked = "\n\n".join([question_of(state), *told])
     return [*state["messages"][-KEPT_MESSAGES:-1], HumanMessage(asked)]
 
 

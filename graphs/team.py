@@ -5,14 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 from langchain_core.callbacks import adispatch_custom_event
+from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from agents.agent import recursion_limit
-from agents.asking import ask
 from agents.context import Context
 from agents.planner import Plan, SubTask
 from graphs.briefs import brief
+from graphs.evidence import needed
 from graphs.leading import STEPS, LeadState, lead_graph
 from graphs.planning import planned
 from graphs.plans import checked, single
@@ -72,7 +73,8 @@ async def lead(state: TeamState, runtime: Runtime[Context]) -> dict[str, Any]:
 
 async def report(state: TeamState, runtime: Runtime[Context]) -> dict[str, Any]:
     """One answer from the leads' reports, which are all that is read; what is missing is named in it."""
-    return {"messages": [await ask(runtime.context, "writer", brief(question_of(state), state["findings"]))]}
+    said = await needed(runtime.context, "writer", brief(question_of(state), state["findings"]))
+    return {"messages": [AIMessage(said.text)]}
 
 
 def build() -> StateGraph[TeamState, Context]:
