@@ -12,11 +12,10 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
 
-from agents.planner import Plan, SubTask
 from app.lanes import GOOD, UNATTENDED, Lane, Segment
+from app.list_schedule import makespan
 from app.projection import RunView
 from app.readings import HANDOVER_S, LATE_FACTOR, LATE_MIN_S, critical_path, floor_s, serial_s
-from graphs.plans import makespan
 
 Kind = Literal["straggler", "pair", "wider", "small_model", "rounds", "tries"]
 
@@ -163,10 +162,7 @@ class Work:
         width: int | None = None,
     ) -> float:
         """Seconds of the whole, with some of them changed."""
-        whole = {**self.seconds, **(seconds or {})}
-        waits = {**self.needs, **(needs or {})}
-        tasks = [SubTask(id=id_, title=id_, question=id_, role="", depends_on=list(waits[id_])) for id_ in self.lanes]
-        return makespan(Plan(tasks=tasks, note=""), whole, width or self.width)
+        return makespan({**self.seconds, **(seconds or {})}, {**self.needs, **(needs or {})}, width or self.width)
 
     @cached_property
     def as_it_was_s(self) -> float:
