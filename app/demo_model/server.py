@@ -168,15 +168,17 @@ class DemoServer:
         return _json(_model_card(check_model({"model": request.match_info["id"]})))
 
     async def tokenize(self, request: web.Request) -> web.StreamResponse:
-        body = read_object(await request.read())
-        if isinstance(body.get("messages"), list):
-            check_chat({"model": "demo-large", **body})
-            count = sum(tokens for _, tokens in prompt_parts(body))
-        elif isinstance(body.get("prompt"), str):
-            count = count_tokens(body["prompt"])
-        else:
-            raise Refused("prompt: text is wanted, or messages", "prompt")
-        return _json({"count": count, "max_model_len": MAX_CONTEXT_TOKENS, "tokens": list(range(count))})
+        raw = await request.read()
+        body = read_object(raw)
+        async with self._counted("tokenize", body, len(raw)):
+            if isinstance(body.get("messages"), list):
+                check_chat({"model": "demo-large", **body})
+                count = sum(tokens for _, tokens in prompt_parts(body))
+            elif isinstance(body.get("prompt"), str):
+                count = count_tokens(body["prompt"])
+            else:
+                raise Refused("prompt: text is wanted, or messages", "prompt")
+            return _json({"count": count, "max_model_len": MAX_CONTEXT_TOKENS, "tokens": list(range(count))})
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         return web.Response(status=200)
