@@ -178,7 +178,7 @@ function drawBar(bar, lane, axis) {
     setVar(node, "--a", axis.at(part.start).toFixed(3));
     setVar(node, "--b", until(part.kind === "wait" ? null : part.end ?? lane.end));
     setAttr(node, "class", `seg k-${part.kind} ${part.failed ? "failed" : ""} ${part.live ? "live" : ""}`);
-    setAttr(node, "title", part.label || null);
+    setAttr(node, "title", [part.label, callWords(part.figures)].filter(Boolean).join(" · ") || null);
   });
 }
 
@@ -208,7 +208,7 @@ function laneDetail(lane) {
   const longest = lane.segments.filter((part) => part.label && part.end !== null)
     .sort((a, b) => b.end - b.start - (a.end - a.start))[0];
   const words = [lane.role ? `${lane.role[0].toUpperCase()}${lane.role.slice(1)}` : "", where.join(", ")];
-  if (longest) words.push(`longest: ${longest.label}`);
+  if (longest) words.push(`longest: ${[longest.label, callWords(longest.figures)].filter(Boolean).join(" · ")}`);
   return words.filter(Boolean).join(" · ");
 }
 

@@ -25,7 +25,7 @@ class Requests {
   }
 
   make(request) {
-    const card = new RequestCard(request, this.deps);
+    const card = request.kind === "plan" && request.plan ? new PlanCard(request, this.deps) : new RequestCard(request, this.deps);
     card.root.card = card;
     return card.root;
   }

@@ -46,6 +46,7 @@ class Conversation {
   update(data, trigger) {
     const fresh = this.thread === undefined;
     this.trigger = trigger;
+    this.graphs = data.info.graphs;
     if (this.api !== data.api) {
       this.api = data.api;
       this.commands = new Commands(data.api);
@@ -170,6 +171,7 @@ class Conversation {
       onChoose: (runId) => this.steering.choose(runId),
       effects: (runId) => this.commands.effects(runId),
       onOpen: (of, tab) => this.openTurn(of, tab),
+      ...afterwards(this),
       onCite: (of) => (chip, attrs) => this.cite(of, chip, attrs),
     });
     turn.pending = UNFINISHED.has(run.status);

@@ -26,10 +26,13 @@ class Turn {
     this.answer = el("div", { class: "answer prose", "data-length": "0", "data-run": run.run_id });
     this.answer.rawText = "";
     this.after = el("div", { class: "after" });
+    this.went = new HowItWent((laneId) => deps.onLane(this, laneId));
+    this.comparison = new Comparison({ ...deps, onCompare: () => deps.onCompare(this) });
     this.actions = this.makeActions();
     this.root = el("article", { class: "turn", "aria-label": "Question and answer", "data-run": run.run_id },
       this.asked.root, this.plan, this.status.root, this.status.trouble, this.requests.root, this.fold.root, this.findings,
-      this.stages.root, this.answer, this.after, this.recover.root, this.actions);
+      this.stages.root, this.answer, this.after, this.recover.root, this.actions, this.comparison.problem, this.comparison.card,
+      this.went.root);
   }
 
   makeStatus(ways) {
@@ -59,7 +62,7 @@ class Turn {
     this.note = el("span", { class: "muted" });
     this.sourcesButton = el("button", { type: "button", class: "btn quiet small",
       on: { click: () => this.deps.onOpen(this, "sources") } });
-    return el("div", { class: "actions", hidden: true }, copy, this.sourcesButton, el("span", { class: "space" }), this.note);
+    return el("div", { class: "actions", hidden: true }, copy, this.sourcesButton, this.comparison.ask, el("span", { class: "space" }), this.note);
   }
 
   toggle() {
@@ -87,6 +90,7 @@ class Turn {
     if (changed("requests", "status", "lanes")) this.requests.update(view);
     if (changed("missing", "error", "status", "budget_reached")) this.drawAfter(view);
     if (changed("sources", "answer", "status")) this.drawActions(view);
+    if (changed("advice", "status")) this.went.update(view);
     this.drawStages(view, now, opened);
   }
 
@@ -138,6 +142,7 @@ class Turn {
   place(row, behind) {
     this.row = row;
     this.asked.update(this.runId, row.siblings);
+    if (this.view) this.comparison.update(this.view, row.siblings);
     const moved = this.behind !== behind;
     this.behind = behind;
     if (behind && this.pending) this.drawQueued();
@@ -215,6 +220,7 @@ class Turn {
     setText(this.sourcesButton, plural(cited, "source"));
     const bare = view.answer.unsupported;
     setText(this.note, bare ? `${plural(bare, "statement")} without a source` : "");
+    if (this.row) this.comparison.update(view, this.row.siblings);
   }
 
   drawStages(view, now, opened) {
