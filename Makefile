@@ -30,10 +30,10 @@ up: $(VENV)/.app  ## install, start everything, print the address of the chat
 	@$(BIN)/sextant up
 
 test: $(VENV)/.dev  ## install and pass the tests
-	@$(BIN)/python -m pytest --ignore=tests/faults
+	@$(BIN)/python -m pytest
 
-soak: $(VENV)/.dev  ## kill workers at named points and at random, for minutes
-	@$(BIN)/python -m pytest tests/faults
+soak: $(VENV)/.dev  ## the faults of the tests at length: ten times as many kills, outages, sessions
+	@SEXTANT_SOAK=1 $(BIN)/python -m pytest tests/faults -s
 
 lint: $(VENV)/.dev  ## style and types
 	@$(BIN)/ruff check .

@@ -192,12 +192,16 @@ class Field:
         self.asked: Counter[str] = Counter()
 
     async def worker(
-        self, pattern: Pattern, fault: Mapping[str, Any] | None = None, concurrency: int = 1, **more: Any
+        self,
+        pattern: Pattern,
+        fault: Mapping[str, Any] | None = None,
+        concurrency: int = 1,
+        timing: Timing = QUICK,
     ) -> Process:
         """A worker process on this database."""
         job = {
-            "conninfo": self.conninfo, "model_url": self.model_url, "model": pattern.name, "timing": asdict(QUICK),
-            "world": str(self.world.file), "fault": fault, "concurrency": concurrency, **more,
+            "conninfo": self.conninfo, "model_url": self.model_url, "model": pattern.name, "timing": asdict(timing),
+            "world": str(self.world.file), "fault": fault, "concurrency": concurrency,
         }  # fmt: skip
         return await self.fleet.start(**job)
 

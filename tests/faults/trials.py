@@ -26,8 +26,17 @@ FROM_OUTSIDE = {"claim.after", "tool.before", "tool.after", "record.after", "res
 """What a gate strikes once: before the first checkpoint, in mid-tool, between effect and record, around the end."""
 
 
+_COUNTED: dict[str, list[Counter[str]]] = {}
+
+
 async def calibrated(field: Field, pattern: Pattern) -> list[Counter[str]]:
-    """How often one undisturbed run comes by each point, before a person is asked and after."""
+    """How often one undisturbed run comes by each point, before a person is asked and after; counted once."""
+    if pattern.name not in _COUNTED:
+        _COUNTED[pattern.name] = await _counted(field, pattern)
+    return _COUNTED[pattern.name]
+
+
+async def _counted(field: Field, pattern: Pattern) -> list[Counter[str]]:
     phases = []
     run_ids = await field.admit(pattern)
     for until in (["waiting"], None) if pattern.asks else (None,):

@@ -40,8 +40,12 @@ from app.queue import Timing
 from app.runs import Runs
 from app.work import Worker
 
+WORLD, FAULT = World(Path(os.devnull)), Fault()
+"""Each process's own, once it is forked. They are there before, so that the tools are made once for all."""
+TEAM, GRAPHS = team(WORLD, FAULT), activities()
 
-async def work(job: Mapping[str, Any], fault: Fault, up: Callable[[], None]) -> None:
+
+async def work(job: Mapping[str, Any], up: Callable[[], None]) -> None:
     """Work until SIGTERM, or until the fault strikes."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -52,11 +56,11 @@ async def work(job: Mapping[str, Any], fault: Fault, up: Callable[[], None]) -> 
         models = Models({"large": endpoint, "small": endpoint}, Deadlines())
         stack.push_async_callback(models.aclose)
         limits = Limits()
-        agents = assemble(team(World(Path(job["world"])), fault), models, limits)
+        agents = assemble(TEAM, models, limits)
         context = Context(models, agents, NoCorpus(), limits)
         worker = Worker(
-            pool, journal, activities(), context,
-            model_name=job["model"], timing=Timing(**job["timing"]), writers=writers(fault),
+            pool, journal, GRAPHS, context,
+            model_name=job["model"], timing=Timing(**job["timing"]), writers=writers(FAULT),
         )  # fmt: skip
         await worker.queue.open(pool)
         async with worker.working(job["concurrency"]):
@@ -68,12 +72,18 @@ async def post(job: Mapping[str, Any]) -> None:
     """Start a run for each question, all at once, as an API process does."""
     async with await open_pool(job["conninfo"], max_size=8) as pool:
         context: Any = None
-        graphs = activities()
         journal = Journal(pool, job["conninfo"])
-        queue = Worker(pool, journal, graphs, context, model_name="").queue
+        queue = Worker(pool, journal, GRAPHS, context, model_name="").queue
         await queue.open(pool)
-        runs = Runs(pool, journal, queue, graphs, max_question_chars=1000)
+        runs = Runs(pool, journal, queue, GRAPHS, max_question_chars=1000)
         await asyncio.gather(*(runs.start(job["thread"], "chat", question) for question in job["posts"]))
+
+
+def prepare(job: Mapping[str, Any], report: Path) -> None:
+    """Make the world and the fault this process's own."""
+    WORLD.file = Path(job.get("world", os.devnull))
+    fault = Fault(**job.get("fault") or {}, ended=report.with_suffix(".ended"), diary=report.with_suffix(".diary"))
+    vars(FAULT).update(vars(fault))
 
 
 def fork(job: Mapping[str, Any]) -> int:
@@ -91,9 +101,9 @@ def fork(job: Mapping[str, Any]) -> int:
     logging.basicConfig(level=logging.WARNING, force=True, format="%(asctime)s %(name)s %(message)s")
     code = 1
     try:
-        fault = Fault(**job.get("fault") or {}, ended=report.with_suffix(".ended"), diary=report.with_suffix(".diary"))
-        asyncio.run(post(job) if "posts" in job else work(job, fault, lambda: say({"up": os.getpid()}, voice)))
-        report.write_text(json.dumps(fault.counts))
+        prepare(job, report)
+        asyncio.run(post(job) if "posts" in job else work(job, lambda: say({"up": os.getpid()}, voice)))
+        report.write_text(json.dumps(FAULT.counts))
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -110,8 +120,6 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     children: set[int] = set()
     orders = b""
-    team(World(Path(os.devnull)), Fault())  # imports what every worker is made of
-    activities()
     gc.freeze()  # else each fork copies every page of what was imported as soon as it collects
     while True:
         ready, _, _ = select.select([0, woken], [], [])
