@@ -9,6 +9,10 @@ import orjson
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from app.events import json_safe, text_safe
+
+MAX_QUOTED_CHARS = 500
+MAX_QUOTED_ITEMS = 20
 RETRY_MS = 500
 STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 STILL_HERE = b": still here\n\n"
@@ -16,8 +20,18 @@ STILL_HERE = b": still here\n\n"
 
 
 def error_response(status: int, code: str, message: str, **more: Any) -> JSONResponse:
-    """The one shape of an error."""
-    return JSONResponse({"error": {"code": code, "message": message, **more}}, status)
+    """The one shape of an error. What it quotes of a request is cut, and made text where it is none."""
+    return JSONResponse({"error": {"code": code, "message": _quoted(message), **_quoted(more)}}, status)
+
+
+def _quoted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {text_safe(str(name)): _quoted(item) for name, item in list(value.items())[:MAX_QUOTED_ITEMS]}
+    if isinstance(value, list | tuple):
+        return [_quoted(item) for item in value[:MAX_QUOTED_ITEMS]]
+    if isinstance(value, str) and len(value) > MAX_QUOTED_CHARS:
+        return text_safe(value[:MAX_QUOTED_CHARS]) + "…"
+    return json_safe(value)
 
 
 def sse(event: str, data: Any, id_: int | str | None = None) -> bytes:

@@ -76,7 +76,7 @@ class Runs:
 
     async def rename_thread(self, thread_id: str, title: str, owner: str = "local") -> Row:
         """Give a conversation another title."""
-        title = checked_question(title, 200).strip()
+        title = checked_question(title, 200)
         await self.thread(thread_id, owner)
         await self._execute(
             "update threads set title = %s where thread_id = %s and owner = %s", title, thread_id, owner
@@ -127,6 +127,7 @@ class Runs:
         self._activity(graph)
         question = checked_question(question, self._max_question_chars)
         key = checked_id(idempotency_key, "idempotency_key") if idempotency_key else None
+        after = checked_id(after, "after") if after else after
         if multitask not in MULTITASK:
             raise Rejected(
                 "multitask_unknown",
@@ -163,6 +164,8 @@ class Runs:
         """Run to go on from: HEAD for the newest of the branch at the time of admission, None for the beginning."""
         if after is not None:
             return (await self.run(after, owner))["run_id"] if after else None
+        if multitask not in ("interrupt", "branch"):
+            return HEAD
         going = [run for run in await self.runs(thread_id, owner) if run["status"] not in TERMINAL]
         if multitask == "interrupt":
             for run in going:

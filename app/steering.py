@@ -9,9 +9,8 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from app.activities import Activity
-from app.borders import NotFound, Rejected, checked_answer, checked_budget
+from app.borders import NotFound, Rejected, checked_answer, checked_budget, checked_json
 from app.claim import ANSWER_NOW
-from app.events import json_safe
 from app.journal import CHANNEL, COMMANDS
 from app.plan_answers import checked_plan_answer
 from app.postgres import Pool, checkpointer
@@ -56,7 +55,7 @@ class Steering:
         if asked is None:
             raise NotFound(f"there is no question {interrupt_id} in run {run_id}")
         is_plan = asked["value"].get("kind") == KIND
-        answer = json_safe((checked_plan_answer if is_plan else checked_answer)(asked["value"], answer))
+        answer = checked_json((checked_plan_answer if is_plan else checked_answer)(asked["value"], answer), "answer")
         async with self._pool.connection() as connection, connection.transaction():
             taken = await connection.execute(
                 "update interrupts set answer = %s, answered_by = %s, answered_at = now() "
@@ -171,7 +170,7 @@ class Steering:
                 "fields_unknown", f"values: {strange if isinstance(values, Mapping) else 'not an object'}",
                 field="values", fix=f"change any of {', '.join(sorted(state.values))}",
             )  # fmt: skip
-        return await self._runs.start_fork(run, checkpoint_id, json_safe(values), question, owner)
+        return await self._runs.start_fork(run, checkpoint_id, checked_json(values, "values"), question, owner)
 
     async def effects(self, run_id: str, owner: str = "local") -> list[Row]:
         """What has left Sextant in this run; a fork does not repeat it."""

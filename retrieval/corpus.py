@@ -183,9 +183,10 @@ class Corpus:
 
     def stats(self) -> CorpusStats:
         counts = self._home.store.counts(self._embedder_name or "")
-        with os.scandir(self._home.root) as entries:
-            index_bytes = sum(entry.stat().st_size for entry in entries if entry.is_file())
-        index_bytes += sum(path.stat().st_size for path in self._home.indexes.rglob("*") if path.is_file())
+        store_files = next(os.walk(self._home.root), ("", [], []))[2]
+        index_bytes = sum(_bytes_of(self._home.root / name) for name in store_files)
+        for folder, _, names in os.walk(self._home.indexes):
+            index_bytes += sum(_bytes_of(Path(folder, name)) for name in names)
         return CorpusStats(
             documents=counts.documents,
             chunks=counts.chunks,
@@ -218,3 +219,11 @@ class Corpus:
 
     async def remember(self, key: str, value: str) -> None:
         await self._home.write(self._home.store.remember, key, value)
+
+
+def _bytes_of(path: Path) -> int:
+    """Size of a file; 0 when it went meanwhile, as that of an index does that was replaced."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
