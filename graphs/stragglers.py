@@ -22,7 +22,8 @@ Word = Literal["late", "hurry", "enough", "time"]
 class Places:
     """At most `width` at work. A free place goes to the most urgent of those who wait; of equals, to who came first.
 
-    It is given away one turn of the loop later, when those who became ready at the same moment have lined up too.
+    It is given away two turns of the loop later, when those who became ready at the same moment have lined up too: one
+    turn for all who leave now, one for whoever waited for them.
     """
 
     def __init__(self, width: int) -> None:
@@ -55,7 +56,8 @@ class Places:
     def _give_soon(self) -> None:
         if self._free and self._line and not self._giving:
             self._giving = True
-            asyncio.get_running_loop().call_soon(self._give)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._give)
 
     def _give(self) -> None:
         self._giving = False
