@@ -19,6 +19,8 @@ class Activity:
     builder: StateGraph[Any, Any, Any, Any]
     shape: Shape
     examples: Mapping[str, str]
+    plans: bool = False
+    """A person may look at its plan before it runs: a run takes `review_plan`."""
 
 
 def discover_activities() -> dict[str, Activity]:
@@ -28,5 +30,7 @@ def discover_activities() -> dict[str, Activity]:
         builder = module.build()
         description = (module.__doc__ or name).strip().splitlines()[0]
         shape = read_shape(builder.compile(name=name))
-        found[name] = Activity(name, description, builder, shape, getattr(module, "EXAMPLES", {}))
+        found[name] = Activity(
+            name, description, builder, shape, getattr(module, "EXAMPLES", {}), getattr(module, "PLANS", False)
+        )
     return found

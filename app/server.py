@@ -147,6 +147,7 @@ async def described_installation(sextant: App) -> dict[str, Any]:
                 "name": it.name,
                 "title": it.name.capitalize(),
                 "description": it.description,
+                "plans": it.plans,
                 "shape": drawn(draw(*_sketch(it.shape), across=True)),
             }
             for it in activities

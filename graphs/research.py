@@ -28,6 +28,10 @@ EXAMPLES = {
 }
 
 
+PLANS = True
+"""A person may look at the plan before it runs."""
+
+
 class ResearchState(ChatState):
     """The conversation, the plan in force, and what came of it."""
 

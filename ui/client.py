@@ -55,10 +55,13 @@ class Api:
     def delete_thread(self, thread_id: str) -> None:
         self._json("DELETE", f"threads/{thread_id}")
 
-    def start_run(self, thread_id: str, graph: str, question: str, meanwhile: str = "enqueue") -> Json:
+    def start_run(
+        self, thread_id: str, graph: str, question: str, meanwhile: str = "enqueue", review_plan: bool = False
+    ) -> Json:
         """Send once: the key makes a repeat of this very request harmless. `meanwhile`: what a going run has of it."""
         messages = {"messages": [{"role": "user", "content": question}]}
         body = {"assistant_id": graph, "input": messages, "multitask_strategy": meanwhile}
+        body |= {"review_plan": True} if review_plan else {}
         return self._json("POST", f"threads/{thread_id}/runs", json=body, headers={"Idempotency-Key": uuid4().hex})
 
     def runs(self, thread_id: str) -> list[Json]:

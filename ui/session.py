@@ -61,16 +61,17 @@ def sent_run() -> dict[str, Any] | None:
     return st.session_state.get(_SENT)
 
 
-def ask(question: str, graph: str, meanwhile: str = "enqueue") -> None:
+def ask(question: str, graph: str, meanwhile: str = "enqueue", review_plan: bool = False) -> None:
     """Send `question` to the thread in the address, or to a new one. A refusal is kept for `problem`.
 
-    `meanwhile` says what happens while a run of the thread is going: `enqueue`, `interrupt` or `branch`.
+    `meanwhile` says what happens while a run of the thread is going: `enqueue`, `interrupt` or `branch`;
+    `review_plan`, that a person looks at the plan before it runs.
     """
     st.session_state.pop(_PROBLEM, None)
     try:
         thread_id = thread() or api().create_thread(graph)
         show_thread(thread_id)
-        run = api().start_run(thread_id, graph, question, meanwhile)
+        run = api().start_run(thread_id, graph, question, meanwhile, review_plan)
     except ApiProblem as problem:
         report(problem, question, graph)
         return

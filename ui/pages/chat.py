@@ -12,6 +12,10 @@ from ui.runview import runview
 GRAPH = "graph"
 INPUT = "question"
 MEANWHILE = "meanwhile"
+REVIEW = "review_plan"
+_REVIEWS = "reviews_plans"
+"""What the switch was set to last: its own state goes when another graph hides it."""
+_PLANNING = "planning_graphs"
 _WAYS = {"enqueue": "waits for this run", "interrupt": "stops it first", "branch": "starts a branch"}
 _GRAPH_OF = "graph_of_thread"
 
@@ -19,6 +23,7 @@ _GRAPH_OF = "graph_of_thread"
 def page(info: Json, threads: list[Json]) -> None:
     """Draw the page for the thread in the address."""
     row = next((it for it in threads if it["thread_id"] == session.thread()), None)
+    st.session_state[_PLANNING] = [graph["name"] for graph in info["graphs"] if graph.get("plans")]
     _header(info, row)
     if session.polling():
         fallback.conversation(session.thread(), info)
@@ -35,6 +40,7 @@ def page(info: Json, threads: list[Json]) -> None:
             on_submit=_submitted,
         )
         _meanwhile()
+        _plan_first()
         st.html(_foot(info))
 
 
@@ -72,7 +78,9 @@ def _submitted() -> None:
 
 
 def _ask(question: str, meanwhile: str = "enqueue") -> None:
-    session.ask(question, st.session_state.get(GRAPH) or "chat", meanwhile)
+    graph = st.session_state.get(GRAPH) or "chat"
+    review = graph in st.session_state.get(_PLANNING, ()) and bool(st.session_state.get(_REVIEWS))
+    session.ask(question, graph, meanwhile, review_plan=review)
 
 
 # ---- header
@@ -173,6 +181,24 @@ def _meanwhile() -> None:
             key=MEANWHILE,
             label_visibility="collapsed",
         )
+
+
+def _plan_first() -> None:
+    """For graphs that plan: whether a person looks at the plan before anybody works on it."""
+    if st.session_state.get(GRAPH) not in st.session_state[_PLANNING]:
+        return
+    with st.container(key="plan_first", horizontal=True, horizontal_alignment="center"):
+        st.toggle(
+            "Review the plan first",
+            value=bool(st.session_state.get(_REVIEWS)),
+            key=REVIEW,
+            width="content",
+            on_change=_plan_first_changed,
+        )
+
+
+def _plan_first_changed() -> None:
+    st.session_state[_REVIEWS] = st.session_state[REVIEW]
 
 
 def _foot(info: Json) -> str:

@@ -1,6 +1,6 @@
 // How a run went: a few figures, what it waited for, and the one change that would help most. Closed until it is wanted.
 
-const UNREADABLE_WORDS = { json_schema: "as a schema", tool_call: "as a tool call", text: "as text" };
+const RUNG_WORDS = { json_schema: "by schema", tool_call: "as a tool call", text: "in words" };
 
 class HowItWent {
   /** `onLane(laneId)` shows a step in the run panel. */
@@ -56,10 +56,12 @@ function figuresOf(told) {
   if (told.path.length < 2 && told.speedup < 1.05) return [took];
   const figures = [took, [seconds(told.serial_s), "One after another", "all steps in a row"],
     [seconds(told.floor_s), "Shortest possible", "steps that need each other, in a row"],
-    [`${told.speedup.toFixed(1)}×`, "Faster", "than one after another"]];
-  if (told.ceiling !== null && told.ceiling > 1.05) figures.push([`${told.ceiling.toFixed(1)}×`, "Most possible", "some steps run alone, however many help"]);
+    [`${told.speedup.toFixed(1)}×`, "Faster", mostPossible(told.ceiling)]];
   return figures;
 }
+
+/** Some steps run alone, however many agents help: so much and no more. */
+const mostPossible = (ceiling) => (ceiling === null || ceiling < 1.05 ? "than one after another" : `at most ${ceiling.toFixed(1)}×: some steps run alone`);
 
 /** `6.0 s and 0.40 cents` */
 function saving({ gain_s: gain, gain_usd: usd }) {
@@ -67,8 +69,8 @@ function saving({ gain_s: gain, gain_usd: usd }) {
 }
 
 function oddAnswers(counts) {
-  const parts = counts.map(({ role, rung, n }) => `${n} of ${role} ${UNREADABLE_WORDS[rung] || rung}`);
-  return parts.length ? `Answers that did not have the shape asked for, and were asked for again: ${list(parts)}.` : "";
+  return counts.map(({ role, rung, n }) => `${plural(n, "answer")} of the ${role.replace(/_/g, " ")}, asked for ${RUNG_WORDS[rung] || rung}, ` +
+    `could not be read and ${n === 1 ? "was" : "were"} asked for again.`).join(" ");
 }
 
 /** One model call in figures: `first token 0.3 s · 1.2k in, 210 out · $0.002`. */

@@ -118,10 +118,10 @@ const citedOf = (view) => view.sources.filter((source) => source.cited).length;
 /** [name, the team's, the one agent's, the difference in words] */
 function comparedRows(team, one) {
   const [slow, quick] = [workedAt(team, team.ended_s), workedAt(one, one.ended_s)];
-  const rows = [["Time", seconds(slow), seconds(quick), ratio(slow, quick, "the time")],
-    ["Tokens", tokens(allTokens(team)), tokens(allTokens(one)), ratio(allTokens(team), allTokens(one), "the tokens")]];
+  const rows = [["Time", seconds(slow), seconds(quick), ratio(slow, quick, "as long")],
+    ["Tokens", tokens(allTokens(team)), tokens(allTokens(one)), ratio(allTokens(team), allTokens(one), "as many")]];
   const [a, b] = [team.meters.cost_usd, one.meters.cost_usd];
-  if (a !== null && b !== null) rows.push(["Cost, estimated", dollars(a), dollars(b), ratio(a, b, "the cost")]);
+  if (a !== null && b !== null) rows.push(["Cost, estimated", dollars(a), dollars(b), ratio(a, b, "as much")]);
   rows.push(["Model calls", String(team.meters.calls), String(one.meters.calls), ""],
     ["Sources cited", String(citedOf(team)), String(citedOf(one)), more(citedOf(team) - citedOf(one))]);
   return rows;
@@ -131,10 +131,10 @@ function ratio(team, one, what) {
   if (!team || !one) return "";
   const times = team / one;
   if (times > 0.95 && times < 1.05) return "about the same";
-  return times > 1 ? `team: ${times.toFixed(1)} times ${what}` : `one agent: ${(1 / times).toFixed(1)} times ${what}`;
+  return times > 1 ? `team ${times.toFixed(1)} times ${what}` : `one agent ${(1 / times).toFixed(1)} times ${what}`;
 }
 
-const more = (n) => (n === 0 ? "the same" : n > 0 ? `team: ${n} more` : `one agent: ${-n} more`);
+const more = (n) => (n === 0 ? "the same" : n > 0 ? `team ${n} more` : `one agent ${-n} more`);
 
 function verdict(team, one) {
   const ended = [[team, "The team"], [one, "The one agent"]].filter(([view]) => view.status !== "succeeded");
