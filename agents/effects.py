@@ -7,6 +7,12 @@ before and the result after, through the run's fence. When the same call comes a
 - it had begun, and the tool takes a key (`keyed`): it runs again with the same key, and the service sees a repeat;
 - it had begun, and the tool takes none (`at_most_once`): nobody knows, so the run stops and asks a person.
 
+A branch of a conversation is a run of its own, whose calls have other keys. A fork that goes on from the middle of a
+run still does that run's work, so the same tool with the same arguments is the same call, and its first result is
+returned without a word. A question that was asked anew in other words is another wish: the same call may be a leftover,
+or just what is wanted a second time. No rule can tell these apart, and the world sees either mistake, so a person is
+asked, once, and that word also counts as the approval.
+
 `read` and `idempotent` tools do not pass here: to repeat them is safe.
 """
 
@@ -50,11 +56,26 @@ class Entry:
     """How often it was begun before."""
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The same call, done in another branch of the conversation."""
+
+    result: Mapping[str, Any]
+    ended_at: str
+    """ISO 8601."""
+    question: str
+    """What the other branch was asked."""
+
+
 class Ledger(Protocol):
     """Where effects are written down. Raises when this worker's claim of the run is over."""
 
     async def begin(self, key: EffectKey, tool: str, args: Mapping[str, Any], effect: str) -> Entry:
         """Write the intent unless there is one; what was known before."""
+        ...
+
+    async def elsewhere(self, tool: str, args: Mapping[str, Any]) -> Earlier | None:
+        """The last time that this was done in a branch which the run does not go on from."""
         ...
 
     async def end(self, key: EffectKey, result: Mapping[str, Any]) -> None:
@@ -77,14 +98,23 @@ class OnceOnly(AgentMiddleware[Any, Any]):
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
         contract = contract_of(request.tool)
-        if contract.approval:
+        ledger: Ledger | None = getattr(request.runtime.context, "ledger", None)
+        once = contract.effect not in ("read", "idempotent") and ledger is not None
+        call = request.tool_call
+        earlier = await ledger.elsewhere(call["name"], call["args"]) if once and ledger else None
+        if earlier:
+            decision = _decided(_repeat(request, earlier))
+            if decision.get("decision") == "use":
+                return _restored(request, earlier.result)
+            if decision.get("decision") != "again":
+                return _observation(request, "A person decided not to do it a second time.")
+        elif contract.approval:
             decision = _decided(_approval(request, contract))
             if decision.get("decision") == "reject":
                 return _observation(request, f"A person said no: {decision.get('reason') or 'no reason given'}.")
             if decision.get("decision") == "edit":
                 request = request.override(tool_call={**request.tool_call, "args": dict(decision["args"])})
-        ledger: Ledger | None = getattr(request.runtime.context, "ledger", None)
-        if contract.effect in ("read", "idempotent") or ledger is None:
+        if ledger is None or not once:
             return await handler(request)
         return await self._once(request, handler, contract, ledger)
 
@@ -142,6 +172,21 @@ def _approval(request: ToolCallRequest, contract: Contract) -> dict[str, Any]:
         "what": (request.tool.description.strip().splitlines()[0] if request.tool else ""),
         "undoable": contract.effect != "at_most_once",
         "choices": ["approve", "edit", "reject"],
+    }
+
+
+def _repeat(request: ToolCallRequest, earlier: Earlier) -> dict[str, Any]:
+    return {
+        "kind": "repeat",
+        "ref": "repeat",
+        "ns": key_of(request.runtime).checkpoint_ns,
+        "tool": request.tool_call["name"],
+        "call_id": request.tool_call["id"],
+        "args": request.tool_call["args"],
+        "what": "Exactly this was already done in another branch of this chat.",
+        "done_at": earlier.ended_at,
+        "asked_before": earlier.question,
+        "choices": ["use", "again", "skip"],
     }
 
 

@@ -246,8 +246,11 @@ class Claim:
         assert self._activity is not None
         if behind := before_team(self._activity.shape, upcoming):
             await graph.aupdate_state(self._config, {}, as_node=behind)
+        # effects from before this moment belong to the first try, and are not repeated by the second
+        since = " || jsonb_build_object('redone_at', now())" if behind else ""
         async with self._pool.connection() as connection:
-            await connection.execute("update runs set input = input - 'redo' where run_id = %s", (self._run["run_id"],))
+            update = f"update runs set input = (input - 'redo'){since} where run_id = %s"
+            await connection.execute(update, (self._run["run_id"],))
         return behind is not None
 
     async def _answers(self, interrupts: Sequence[Interrupt]) -> Row:

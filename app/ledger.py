@@ -9,7 +9,7 @@ import orjson
 import psycopg
 from psycopg.types.json import Jsonb
 
-from agents.effects import EffectKey, Entry
+from agents.effects import Earlier, EffectKey, Entry
 from agents.errors import RunLost
 from app.events import json_safe
 from app.postgres import STALE_WRITER, Pool, StaleWriter
@@ -20,12 +20,30 @@ values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing
 """
 _DONE_BEFORE = """
 with recursive line as (
-    select run_id, input from runs where run_id = %s
+    select run_id, input from runs where run_id = %(forked_from)s
     union all
     select runs.run_id, runs.input from runs join line on runs.run_id = line.input -> 'fork' ->> 'run_id'
 )
-select result from effects where run_id in (select run_id from line) and tool = %s and args_hash = %s
-    and ended_at is not null limit 1
+select result from effects where tool = %(tool)s and args_hash = %(digest)s and ended_at is not null and (
+    run_id in (select run_id from line)
+    or (run_id = %(run_id)s
+        and begun_at < (select (input ->> 'redone_at')::timestamptz from runs where run_id = %(run_id)s))
+) limit 1
+"""
+# the runs that this one goes on from, and those that it was forked from, are its own past and no other branch
+_ELSEWHERE = """
+with recursive line as (
+    select run_id, parent_run_id, thread_id, input from runs where run_id = %(run_id)s
+    union
+    select past.run_id, past.parent_run_id, past.thread_id, past.input from runs past join line
+        on past.run_id in (line.parent_run_id, line.input -> 'fork' ->> 'run_id')
+)
+select effects.result, effects.ended_at, runs.input ->> 'question' as question from runs join effects using (run_id)
+where runs.thread_id = (select thread_id from line where run_id = %(run_id)s)
+    and runs.run_id not in (select run_id from line)
+    and effects.tool = %(tool)s and effects.args_hash = %(digest)s
+    and effects.result ->> 'status' is distinct from 'error' and effects.ended_at is not null
+order by effects.ended_at desc limit 1
 """
 _WHERE = "thread_id = %s and checkpoint_ns = %s and call_id = %s"
 
@@ -49,11 +67,22 @@ class RunLedger:
             return Entry("begun", tries=row["tries"])
         return Entry("ended", row["result"])
 
+    async def elsewhere(self, tool: str, args: Mapping[str, Any]) -> Earlier | None:
+        """The last time that this was done in a branch which the run does not go on from."""
+        values = {"run_id": self._run_id, "tool": tool, "digest": args_digest(args)}
+        async with self._fenced() as connection:
+            row = await (await connection.execute(_ELSEWHERE, values)).fetchone()
+        if row is None:
+            return None
+        return Earlier(row["result"], row["ended_at"].isoformat(timespec="seconds"), row["question"] or "")
+
     async def _already_done(self, connection: Any, place: tuple[str, ...], tool: str, digest: str) -> Entry:
-        """A fork repeats no effect of the run that it was forked from: same tool, same arguments, its first result."""
-        if self._forked_from is None:
-            return Entry("new")
-        found = await connection.execute(_DONE_BEFORE, (self._forked_from, tool, digest))
+        """A fork repeats no effect of the run that it was forked from, nor does a part that is tried again.
+
+        Same tool, same arguments: its first result.
+        """
+        values = {"forked_from": self._forked_from, "run_id": self._run_id, "tool": tool, "digest": digest}
+        found = await connection.execute(_DONE_BEFORE, values)
         if (row := await found.fetchone()) is None:
             return Entry("new")
         update = f"update effects set result = %s, ended_at = now() where {_WHERE}"

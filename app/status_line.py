@@ -20,6 +20,8 @@ _ASKED = {
                  "{} steps reach outside Sextant, so each one needs your word."),
     "doubt": ("One step may have happened or not, and only you can tell.",
               "{} steps may have happened or not, and only you can tell."),
+    "repeat": ("One step was already done in another branch of this chat, and may be wanted again or not.",
+               "{} steps were already done in another branch of this chat, and may be wanted again or not."),
     "question": ("It asks you something before it goes on.", "It asks you {} things before it goes on."),
 }  # fmt: skip
 _UNITS = {"steps": "model calls", "tokens": "tokens", "usd": "USD", "seconds": "s of work"}

@@ -512,3 +512,89 @@ async def test_ends_and_beginnings_at_the_same_moment_never_wait_in_a_ring(pool:
         for thread in threads:
             await it.until((await it.runs.branch(thread))[-1]["run_id"], "succeeded", "cancelled")
         assert len({run["run_id"] for run in started}) == 120
+
+
+async def test_a_part_that_is_tried_again_repeats_no_effect(pool: Pool, database_url: str) -> None:
+    outbox = Outbox(Contract(effect="keyed"))
+    script = {
+        "Question: it": [says("Half."), says("Whole.")],
+        "it": [plan_of("tell a")],
+        "tell a": [mail("a"), RuntimeError("out of order"), mail("a", 7), says("Told.")],
+    }
+    async with house(pool, database_url, script, [outbox.tool]) as it:
+        run_id = await it.start("research", "it")
+        assert (await it.until(run_id, "succeeded"))["output"]["missing"]
+        await it.steering.retry(run_id)
+        assert (await it.until(run_id, "succeeded"))["output"]["missing"] == []
+        assert outbox.sent == [("a", "hello")]
+
+
+async def branched(it: House, first: str, anew: str) -> tuple[str, str]:
+    """A run that has ended, and one that asks anew in other words."""
+    thread = (await it.runs.create_thread("chat"))["thread_id"]
+    one = await it.runs.start(thread, "chat", first)
+    await it.until(one["run_id"], "succeeded")
+    other = await it.runs.start(thread, "chat", anew, after="", multitask="branch")
+    return str(one["run_id"]), str(other["run_id"])
+
+
+@pytest.mark.parametrize(
+    ("effect", "decision", "sent", "heard"),
+    [("keyed", "use", 1, "sent to a"), ("at_most_once", "again", 2, "sent to a"), ("keyed", "skip", 1, "not to do it")],
+)
+async def test_a_branch_asks_before_it_does_again_what_another_branch_has_done(
+    effect: Any, decision: str, sent: int, heard: str, pool: Pool, database_url: str
+) -> None:
+    outbox, said = Outbox(Contract(effect=effect)), list[str]()
+
+    async def last(asked: Asked) -> Any:
+        said.append(asked.text)
+        return says("Told a again.")
+
+    script = {"tell a": [mail("a"), says("Told a.")], "please tell": [mail("a", 9), last]}
+    async with house(pool, database_url, script, [outbox.tool]) as it:
+        _, anew = await branched(it, "tell a", "please tell him")
+        await it.until(anew, "waiting")
+        assert len(outbox.sent) == 1
+        [asked] = await it.steering.open_questions()
+        assert asked["value"]["kind"] == "repeat"
+        assert asked["value"]["asked_before"] == "tell a"
+        assert asked["value"]["done_at"]
+        await it.steering.answer(anew, asked["interrupt_id"], {"decision": decision})
+        await it.until(anew, "succeeded")
+
+    assert len(outbox.sent) == sent
+    assert heard in said[0]
+
+
+async def test_doing_it_again_in_a_branch_needs_no_second_approval(pool: Pool, database_url: str) -> None:
+    outbox = Outbox(MAIL)
+    script = {"tell a": [mail("a"), says("Told a.")], "please tell": [mail("a", 9), says("Told a again.")]}
+    async with house(pool, database_url, script, [outbox.tool]) as it:
+        thread = (await it.runs.create_thread("chat"))["thread_id"]
+        one = (await it.runs.start(thread, "chat", "tell a"))["run_id"]
+        await it.until(one, "waiting")
+        [asked] = await it.steering.open_questions()
+        await it.steering.answer(one, asked["interrupt_id"], {"decision": "approve"})
+        await it.until(one, "succeeded")
+
+        anew = (await it.runs.start(thread, "chat", "please tell him", after="", multitask="branch"))["run_id"]
+        await it.until(anew, "waiting")
+        [asked] = await it.steering.open_questions()
+        assert asked["value"]["kind"] == "repeat"
+        await it.steering.answer(anew, asked["interrupt_id"], {"decision": "again"})
+        await it.until(anew, "succeeded")
+
+    assert outbox.sent == [("a", "hello")] * 2
+
+
+async def test_the_same_wish_later_in_one_conversation_is_a_new_wish(pool: Pool, database_url: str) -> None:
+    outbox = Outbox(Contract(effect="keyed"))
+    script = {"tell a": [mail("a"), says("Told a."), mail("a", 9), says("Told a again.")]}
+    async with house(pool, database_url, script, [outbox.tool]) as it:
+        thread = (await it.runs.create_thread("chat"))["thread_id"]
+        for _ in range(2):
+            run = await it.runs.start(thread, "chat", "tell a")
+            await it.until(run["run_id"], "succeeded")
+
+    assert outbox.sent == [("a", "hello")] * 2
