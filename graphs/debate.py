@@ -87,7 +87,7 @@ async def weigh(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
     if last == "1" and (copies := _copies(texts)):
         called = [_turn("1b", copy, state, (f"1.{copy}", f"1.{first}")) for copy, first in copies.items()]
     elif not agreed and int(last[0]) < ROUNDS:
-        latest = {turn.role: turn.id for turn in turns}
+        latest = {_by(it): it.task_id for it in state["findings"] if it.text}
         called = [_turn(str(int(last[0]) + 1), stance, state, latest.values()) for stance in STANCES]
     before = [it for it in state["rounds"] if it["round"] != last]
     spent = runtime.context.allowance.steps - sum(it["calls"] for it in before)
