@@ -13,7 +13,7 @@ from agents.context import Limits
 from agents.planner import Plan
 from app.events import RunEvent, Translator
 from app.postgres import FencedSaver, Pool
-from graphs.scheduling import Finding, Work, run_plan
+from graphs.scheduling import NO_REMEDIES, Finding, Remedies, Work, run_plan
 
 
 class PlanState(TypedDict):
@@ -27,12 +27,17 @@ class Scheduled:
     """The scheduler inside a graph of one node."""
 
     def __init__(
-        self, work: Work, limits: Limits, saver: BaseCheckpointSaver[str] | None, allowance: Allowance
+        self,
+        work: Work,
+        limits: Limits,
+        saver: BaseCheckpointSaver[str] | None,
+        allowance: Allowance,
+        remedies: Remedies,
     ) -> None:
         self.events: list[RunEvent] = []
 
         async def research(state: PlanState) -> dict[str, Any]:
-            return {"findings": await run_plan(state["plan"], work, limits, allowance)}
+            return {"findings": await run_plan(state["plan"], work, limits, allowance, remedies=remedies)}
 
         builder = StateGraph(PlanState).add_node(research).add_edge(START, "research").add_edge("research", END)
         self.graph: Any = builder.compile(checkpointer=saver)
@@ -75,9 +80,10 @@ def scheduled() -> Callable[..., Scheduled]:
         work: Work,
         saver: BaseCheckpointSaver[str] | None = None,
         allowance: Allowance | None = None,
+        remedies: Remedies = NO_REMEDIES,
         **limits: Any,
     ) -> Scheduled:
-        return Scheduled(work, Limits(**limits), saver, allowance or Allowance())
+        return Scheduled(work, Limits(**limits), saver, allowance or Allowance(), remedies)
 
     return make
 

@@ -1,6 +1,10 @@
-"""A worker to be killed: `a` never ends, `b` does and says so when it is stored, `c` needs both.
+"""A worker to be killed. It says whose result is in the database.
 
-python plan_worker.py CONNINFO EPOCH
+python plan_worker.py CONNINFO EPOCH MODE
+
+- `plain`: `a` never ends, `b` does, `c` needs both.
+- `twin`: `a` never ends but its twin does; `c` needs both and never ends.
+- `round`: `a` and `b` end; then `c`, which never ends, and `d` are asked for.
 """
 
 # ruff: noqa: E402 - LangGraph reads the variable when it is imported
@@ -11,22 +15,20 @@ require_strict_msgpack()
 import asyncio
 import sys
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import Any
 
-from langgraph.graph import END, START, StateGraph
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from agents.allowance import Allowance
-from agents.context import Limits
+from two_rounds import planned, two_rounds
+
 from agents.planner import Plan, SubTask
 from app.postgres import FencedSaver, open_pool
-from graphs.scheduling import Finding, run_plan
+from graphs.scheduling import Finding, Remedies
 
-
-class PlanState(TypedDict):
-    """The same state as in the tests."""
-
-    plan: Plan
-    findings: list[Finding]
+NEVER = {"plain": {"a": 9}, "twin": {"a": 1, "c": 9}, "round": {"c": 9}}
+"""How many tries of a sub-task never end."""
+PLANS = {"plain": ("a", "b", "c < a b"), "twin": ("a", "b", "c < a b"), "round": ("a", "b")}
 
 
 class LoudSaver(FencedSaver):
@@ -39,30 +41,25 @@ class LoudSaver(FencedSaver):
                 print("stored", value.task_id, flush=True)
 
 
-async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
-    """`b` is quick."""
-    if sub.id == "a":
-        await asyncio.Event().wait()
-    return Finding(sub.id, sub.title, "done", f"{sub.id} from the worker")
-
-
-async def research(state: PlanState) -> dict[str, Any]:
-    """The node that is killed."""
-    return {"findings": await run_plan(state["plan"], work, Limits(), Allowance())}
-
-
-async def main(conninfo: str, epoch: int) -> None:
+async def main(conninfo: str, epoch: int, mode: str) -> None:
     """Run until killed."""
-    needs = {"a": [], "b": [], "c": ["a", "b"]}
-    tasks = [
-        SubTask(id=id_, title=id_.upper(), question=f"{id_}?", role="researcher", depends_on=needed)
-        for id_, needed in needs.items()
-    ]
+    tries: dict[str, int] = {}
+
+    async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
+        tries[sub.id] = tries.get(sub.id, 0) + 1
+        if tries[sub.id] <= NEVER[mode].get(sub.id, 0):
+            await asyncio.Event().wait()
+        return Finding(sub.id, sub.title, "done", f"{sub.id} from the worker")
+
+    async def more(plan: Plan, found: Sequence[Finding]) -> Plan:
+        return planned("a", "b", "c < a", "d < b")
+
     async with await open_pool(conninfo) as pool:
-        builder = StateGraph(PlanState).add_node(research).add_edge(START, "research").add_edge("research", END)
-        graph = builder.compile(checkpointer=LoudSaver(pool, "r", epoch))
-        given = {"plan": Plan(tasks=tasks, note="")}
-        await graph.ainvoke(given, {"configurable": {"thread_id": "t"}}, durability="sync")
+        saver = LoudSaver(pool, "r", epoch)
+        remedies = Remedies(twin=lambda sub: sub.id == "a", late_by_s=0) if mode == "twin" else Remedies()
+        graph = two_rounds(work, saver, more=more if mode == "round" else None, remedies=remedies)
+        thread = {"configurable": {"thread_id": "t"}}
+        await graph.ainvoke({"plan": planned(*PLANS[mode])}, thread, durability="sync")
 
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

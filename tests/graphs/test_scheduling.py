@@ -1,36 +1,23 @@
 """The ready-set scheduler. Events are its clock: a sub-task that starts too late is a hang that fails."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
+from two_rounds import planned
 
 from agents.allowance import Allowance, Budget
 from agents.context import Limits
 from agents.errors import BudgetExceeded
 from agents.planner import Plan, SubTask
-from app.postgres import Pool, StaleWriter
-from graphs.scheduling import BadPlan, Finding, checked, run_plan
+from app.postgres import StaleWriter
+from graphs.scheduling import Finding, run_plan
 
-ROLES = {"researcher": "finds facts"}
 FOUR = ("a", "b", "c", "d")
 pytestmark = pytest.mark.timeout(60)
-
-
-def planned(*tasks: str) -> Plan:
-    """`planned("a", "b", "c < a b")`: `c` needs `a` and `b`."""
-    parts = [task.partition("<") for task in tasks]
-    return Plan(tasks=[sub_task(id_.strip(), needs.split()) for id_, _, needs in parts], note="")
-
-
-def sub_task(id_: str, needs: Sequence[str] = (), **changed: Any) -> SubTask:
-    fields = {"title": id_.upper(), "question": f"{id_}?", "role": "researcher", "depends_on": list(needs)}
-    return SubTask(id=id_, **{**fields, **changed})
 
 
 def done(sub: SubTask, text: str = "") -> Finding:
@@ -308,36 +295,6 @@ async def test_what_is_known_is_not_done_again() -> None:
     assert worked == ["b"]
 
 
-# -- plans that cannot be run ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("tasks", "says"),
-    [
-        ([], "tasks: 0 of 1 to 3"),
-        ([sub_task(id_) for id_ in FOUR], "tasks: 4 of 1 to 3"),
-        ([sub_task("a"), sub_task("a"), sub_task("b")], "ids repeat: a"),
-        ([sub_task("a", role="plumber")], "sub-task a: unknown role 'plumber'; there are researcher"),
-        ([sub_task("a", ["z", "y"])], "sub-task a: depends on z, y, which the plan does not hold"),
-        ([sub_task("a", ["a"])], "sub-tasks wait for each other: a -> a"),
-        ([sub_task("a", ["b"]), sub_task("b", ["a"])], "sub-tasks wait for each other: a -> b -> a"),
-        ([sub_task("a", question=" ")], "sub-task a: its question is empty"),
-    ],
-)
-def test_a_plan_that_cannot_be_run_is_refused_with_the_reason(tasks: list[SubTask], says: str) -> None:
-    with pytest.raises(BadPlan) as refused:
-        checked(Plan(tasks=tasks, note=""), ROLES, Limits(max_subtasks=3))
-
-    # a cycle may be told from any of its members
-    assert str(refused.value) in (says, says.replace("a -> b -> a", "b -> a -> b"))
-
-
-def test_a_plan_that_can_be_run_is_returned_as_it_is() -> None:
-    plan = planned("a", "b < a", "c < a b")
-
-    assert checked(plan, ROLES, Limits()) is plan
-
-
 # -- after a crash ---------------------------------------------------------------------------------
 
 
@@ -412,34 +369,3 @@ async def test_a_claim_that_was_lost_stores_nothing_more(
         await scheduled(work, await claimed()).run(planned("a"))
 
     assert stored.came == []
-
-
-async def test_after_kill_9_only_the_unfinished_run_again(
-    scheduled: Callable[..., Any], database_url: str, pool: Pool, claimed: Callable[[], Any]
-) -> None:
-    saver = await claimed()
-    worker = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(__file__).with_name("plan_worker.py")), database_url, str(saver.epoch),
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert worker.stdout
-    try:
-        while (line := await worker.stdout.readline()) != b"stored b\n":
-            assert line, "the worker ended by itself"
-    finally:
-        worker.kill()
-        await worker.wait()
-    worked: list[str] = []
-
-    async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
-        worked.append(sub.id)
-        return done(sub, "+".join([f"{sub.id} again", *(finding.text for finding in inputs)]))
-
-    found = await scheduled(work, await claimed()).findings(None)
-
-    assert sorted(worked) == ["a", "c"]
-    assert {id_: finding.text for id_, finding in found.items()} == {
-        "a": "a again",
-        "b": "b from the worker",
-        "c": "c again+a again+b from the worker",
-    }
