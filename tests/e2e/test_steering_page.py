@@ -161,6 +161,31 @@ async def test_an_edited_approval_does_what_was_edited(browser: Browser, sextant
     await expect(page.locator(".editor")).to_contain_text("Already done: save note")
 
 
+async def test_a_branch_asks_before_it_repeats_what_was_done(browser: Browser, sextant: Any, api: Api) -> None:
+    thread_id, run_id = api.start("chat", NOTE)
+    page = await opened(browser, sextant.url, thread_id)
+    await page.locator(".request.open .filled").click(timeout=RUN_MS)
+    await expect(page.locator(FINAL)).to_be_visible(timeout=RUN_MS)
+
+    await page.locator(".question").hover()
+    await page.locator(".pencil").click()
+    await expect(page.locator(".editor")).to_contain_text(
+        re.compile("Already done: save note .* at .*you are asked first")
+    )
+    await page.fill(".editor textarea", f"Please do this: {NOTE}")
+    await page.press(".editor textarea", "Enter")
+
+    card = page.locator(".request.open")
+    await expect(card).to_contain_text("Save note: do it again?", timeout=RUN_MS)
+    await expect(card).to_contain_text(NOTE)
+    await card.get_by_role("button", name="Use that result").click()
+    await expect(page.locator(FINAL)).to_contain_text("Saved the note", timeout=RUN_MS)
+    await expect(page.locator(".told")).to_contain_text("the result from before is used")
+    newest = api.runs(thread_id)[-1]["run_id"]
+    assert newest != run_id
+    assert (len(api.effects(run_id)), api.effects(newest)) == (1, [])
+
+
 async def test_a_rejection_reaches_the_agent_with_its_reason(browser: Browser, sextant: Any, api: Api) -> None:
     thread_id, run_id = api.start("chat", NOTE)
     page = await opened(browser, sextant.url, thread_id)

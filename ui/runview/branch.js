@@ -56,7 +56,9 @@ class QuestionPart {
   async tellEffects() {
     const rows = await this.deps.effects().catch(() => []);
     if (!this.editor || !rows.length) return;
-    setText(this.kept, `Already done: ${list(rows.map((row) => effectWords(row)))}. It stays done: a branch neither undoes nor repeats it.`);
+    const done = rows.map((row) => `${effectWords(row)} ${momentOf(row.ended_at || row.begun_at)}`);
+    const asked = "It stays done. Should the branch come to the same again, you are asked first.";
+    setText(this.kept, `Already done: ${list(done)}. ${asked}`);
     show(this.kept, true);
   }
 

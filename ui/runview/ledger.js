@@ -56,6 +56,7 @@ function requestRow(request, order) {
   const row = { id: request.call_id || request.id, what: effectWords({ ...request, known: true }, order) };
   if (request.kind === "doubt" && isUnanswered(request)) return { ...row, state: "lost", words: "not known", when: "say what happened" };
   if (isUnanswered(request)) return { ...row, state: "waiting", words: "not started", when: "after your word" };
+  if (answer.decision === "use") return { ...row, state: "cached", words: "not repeated", when: hourOf(request.done_at) };
   if (["reject", "skip"].includes(answer.decision)) return { ...row, state: "cancelled", words: "not done", when: "never" };
   return { ...row, state: "ready", words: "about to start", when: "" };
 }
@@ -63,6 +64,13 @@ function requestRow(request, order) {
 function effectRow(effect, order) {
   const row = { id: effect.call_id, what: effectWords({ ...effect, known: true }, order), when: hourOf(effect.ended_at || effect.begun_at) };
   return effect.known ? { ...row, state: "done", words: "done once" } : { ...row, state: "lost", words: "not known" };
+}
+
+/** `at 14:02`, and the day when it was another one. */
+function momentOf(stamp) {
+  const at = new Date(stamp);
+  const day = at.toDateString() === new Date().toDateString() ? "" : `on ${at.toLocaleDateString([], { day: "numeric", month: "short" })} `;
+  return `${day}at ${hourOf(stamp)}`;
 }
 
 const hourOf = (stamp) => new Date(stamp).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });

@@ -60,6 +60,7 @@ class RequestCard {
     if (request.what) this.body.append(el("p", { class: "asks" }, request.what));
     if (this.kind === "approval") this.fillForm();
     else if (this.kind === "doubt") this.body.append(argumentList(this.args));
+    else if (this.kind === "repeat") this.body.append(argumentList(this.args), el("p", { class: "asks" }, doneBefore(request)));
     else this.fillQuestion();
     this.body.append((this.promise = el("p", { class: "promise muted" })));
     this.makeButtons();
@@ -94,6 +95,8 @@ class RequestCard {
       this.buttons.append(el("span", { class: "space" }), el("span", { class: "muted hint" }, "Ctrl Enter approves"));
     } else if (this.kind === "doubt") {
       this.buttons.append(withLine("It happened", HAPPENED), choice("Do it again", "again"), choice("Leave it out", "skip", "quiet"));
+    } else if (this.kind === "repeat") {
+      this.buttons.append(choice("Use that result", "use", "filled"), choice("Do it again", "again"), choice("Leave it out", "skip", "quiet"));
     } else if (this.request.choices) {
       this.buttons.append(...this.request.choices.map((decision) => choice(sentenceCase(String(decision)), decision)));
     } else {
@@ -132,6 +135,7 @@ class RequestCard {
         ? `${asked}It is done once. Should the worker die in the middle of it, you are asked what happened.`
         : `${asked}It is done once: a repeat of this call changes nothing.`;
     }
+    if (this.kind === "repeat") return `${asked}Nothing has been done in this branch yet.`;
     return asked.trim();
   }
 
@@ -255,12 +259,19 @@ const REJECT = { decision: "reject", ask: "Why not? The agent reads it", send: "
 const HAPPENED = { decision: "happened", ask: "What happened? A number, a link, a name", send: "It happened" };
 
 function requestKind(request) {
-  return ["approval", "doubt"].includes(request.kind) ? request.kind : "question";
+  return ["approval", "doubt", "repeat"].includes(request.kind) ? request.kind : "question";
 }
 
 const subjectOf = (request) => (request.tool ? sentenceCase(String(request.tool).replace(/_/g, " ")) : "A question");
 
-const requestTitle = (request) => `${subjectOf(request)}${requestKind(request) === "doubt" ? ": did it happen?" : ""}`;
+const ASKS_OF = { doubt: ": did it happen?", repeat: ": do it again?" };
+
+const requestTitle = (request) => `${subjectOf(request)}${ASKS_OF[requestKind(request)] || ""}`;
+
+/** When a call was done before, and what the other branch had been asked. */
+function doneBefore({ done_at: at, asked_before: question }) {
+  return `Done ${momentOf(at)}${question ? `, when this chat was asked “${question.slice(0, 200)}”` : ""}.`;
+}
 
 /** What a graph's own `interrupt(value)` says: its words, or the value itself. */
 function questionWords(request) {
@@ -272,7 +283,7 @@ function questionWords(request) {
 }
 
 const OUR_OWN = new Set(["id", "ns", "kind", "tool", "args", "schema", "what", "undoable", "choices", "span_id", "lane_id",
-  "asked_s", "answer", "answered_by", "call_id"]);
+  "asked_s", "answer", "answered_by", "call_id", "done_at", "asked_before"]);
 
 const asWords = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
@@ -295,6 +306,7 @@ function answerWords(card, request, over) {
   if (decision === "edit") return { state: "done", words: `approved ${who}, with ${plural(edits, "edit")}.` };
   if (decision === "reject") return { state: "cancelled", words: `rejected ${who}${reason}` };
   if (decision === "happened") return { state: "done", words: `happened, confirmed ${who}${reason}` };
+  if (decision === "use") return { state: "cached", words: `was not done again: the result from before is used, decided ${who}.` };
   if (decision === "again") return { state: "ready", words: `is done again, decided ${who}.` };
   if (decision === "skip") return { state: "not_taken", words: `is left out, decided ${who}.` };
   return { state: "done", words: `answered ${who}: ${decision ?? asWords(answer)}` };

@@ -170,6 +170,7 @@ class Conversation {
       onEdit: (of, text) => this.steering.edit(of, text),
       onChoose: (runId) => this.steering.choose(runId),
       effects: (runId) => this.commands.effects(runId),
+      effectsFrom: (of) => this.steering.effectsFrom(of),
       onOpen: (of, tab) => this.openTurn(of, tab),
       ...afterwards(this),
       onCite: (of) => (chip, attrs) => this.cite(of, chip, attrs),

@@ -69,6 +69,13 @@ class Steering {
     return true;
   }
 
+  /** What was done from this turn on: all that a branch which begins here leaves behind. */
+  async effectsFrom(turn) {
+    const turns = [...this.of.turns.keys()];
+    const later = turns.slice(turns.indexOf(turn.runId));
+    return (await Promise.all(later.map((runId) => this.commands.effects(runId)))).flat();
+  }
+
   async edit(turn, text) {
     const run = await this.commands.branch(this.of.thread, turn.row, text);
     await this.of.pulse.beat();

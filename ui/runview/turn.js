@@ -6,14 +6,14 @@ const LONG_PLAN = 12;
 class Turn {
   /**
    * `run` is a row of the thread's runs; `deps` are {narrow, clock, onOpen, onCite} and what a person may do to it:
-   * {onStop, onAnswerNow, onAnswer, onRecover, onEditor, onEdit, onChoose, effects}.
+   * {onStop, onAnswerNow, onAnswer, onRecover, onEditor, onEdit, onChoose, effects, effectsFrom}.
    */
   constructor(run, deps) {
     Object.assign(this, { runId: run.run_id, deps, view: null, expanded: null, stopping: false, hurried: false });
     const ways = { onStop: () => deps.onStop(this), onAnswerNow: () => deps.onAnswerNow(this) };
     const effects = () => deps.effects(this.runId);
     this.asked = new QuestionPart(run.question, { onOpen: () => deps.onEditor(this), onEdit: (text) => deps.onEdit(this, text),
-      onChoose: deps.onChoose, effects });
+      onChoose: deps.onChoose, effects: () => deps.effectsFrom(this) });
     this.plan = el("section", { class: "plan", "aria-label": "Plan", hidden: true });
     this.status = this.makeStatus(ways);
     this.fold = this.makeFold();
