@@ -31,7 +31,9 @@ _SMALL = """
 """
 _STOP = frozenset(_SMALL.split())
 _HONEST = re.compile(r"\b(?:nothing|not|no (?:passage|document|source)s?)\b.{0,40}\bfound\b|\bfound nothing\b", re.I)
-_SUM = re.compile(r"(?<![\w.])([\d(][\d\s.,()+\-*/×÷−^]*[+\-*/×÷−^][\d\s.,()+\-*/×÷−^]*)=\s*\$?(-?\d[\d,]*(?:\.\d+)?)")
+_RESULT = re.compile(r"=\s*\$?(-?\d[\d,]*(?:\.\d+)?)")
+_LEFT = re.compile(r"[(\d](?=[^=]*[+\-*/×÷−^])[\d\s.,()+\-*/×÷−^]*\Z")
+_LEFT_CHARS = 80
 _TOLERANCE = 0.005
 
 
@@ -85,8 +87,12 @@ def addressed(text: str, points: Sequence[str]) -> Checked | None:
 
 def sums_right(text: str) -> Checked | None:
     """Every sum that is written out comes to what it says; None when there is none."""
-    found = [(left.strip(), right.replace(",", "")) for left, right in _SUM.findall(CITATION.sub("", text))]
-    worked = [(left, right, value) for left, right in found if (value := _value(left)) is not None]
+    plain = CITATION.sub("", text)
+    found = [
+        (_LEFT.search(plain[max(0, it.start() - _LEFT_CHARS) : it.start()]), it[1]) for it in _RESULT.finditer(plain)
+    ]
+    read = [(left[0].strip(), right.replace(",", "")) for left, right in found if left]
+    worked = [(left, right, value) for left, right in read if (value := _value(left)) is not None]
     wrong = [it for it in worked if abs(float(it[1]) - it[2]) > _TOLERANCE * max(1.0, abs(it[2]))]
     if not worked:
         return None

@@ -13,7 +13,7 @@ from agents.errors import RunError
 from agents.handing import handover_in
 from agents.tools.handover import Handover
 
-CITATION = re.compile(r"\s*\[([0-9a-f]{6,12}(?:\s*[,;]\s*[0-9a-f]{6,12})*)\]")
+CITATION = re.compile(r"\s{0,3}\[([0-9a-f]{6,12}(?:\s*[,;]\s*[0-9a-f]{6,12})*)\]")
 """`[3f9a1c]`, or `[3f9a1c, 77ab01]`."""
 
 TRIES = 2

@@ -35,6 +35,8 @@ async def spared(title: str, context: Context, call: Coroutine[Any, Any, Value])
         await asyncio.wait({job, now}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if job.done() and not job.cancelled():
             return job.result(), []
+        if job.cancelled():  # by something inside it: nobody cancelled the step
+            return None, [Gap(title=title, reason="something it waited for was cancelled")]
         reason = "cut short when the answer was asked for" if now.done() else f"not finished within {timeout_s:g} s"
     except (GraphBubbleUp, RunLost):
         raise

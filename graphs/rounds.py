@@ -6,6 +6,8 @@ from typing import TypedDict
 from langchain_core.callbacks import adispatch_custom_event
 
 from agents.context import Context
+from graphs.evidence import LookedUp, looked_up
+from graphs.gaps import Gap, spared
 
 ROUNDS = 3
 """Texts that are judged in one run, the first one included: the later ones gain the least."""
@@ -44,3 +46,11 @@ def quality(rounds: Sequence[Round]) -> str:
     """How the score changed, for a person to read."""
     scores = " → ".join(f"{it['score']:.0%}" for it in rounds)
     return f"*Checked by rule, round by round: {scores}.*"
+
+
+async def mended(context: Context, name: str, asked: str) -> tuple[LookedUp, list[Gap]]:
+    """What agent `name` makes of a draft that is to be mended; an empty text when it failed, and why."""
+    made, gaps = await spared("Revision", context, looked_up(context, name, asked))
+    if made and not made.text:
+        gaps = [Gap(title="Revision", reason=f"the answer of {name} was blank")]
+    return made or LookedUp("", []), gaps

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from agents.asking import ask, ask_for
+from agents.asking import ask_for
 from agents.context import Context
 from agents.planner import Plan, SubTask
 from agents.policy_critic import PolicyVerdict
@@ -20,7 +20,7 @@ from graphs.briefs import brief, to_judge, to_mend
 from graphs.evidence import keys_in, looked_up, needed, without
 from graphs.gaps import Gap, spared, with_gaps
 from graphs.house_rules import check_reply
-from graphs.rounds import Round, goes_on, judged
+from graphs.rounds import Round, goes_on, judged, mended
 from graphs.scheduling import Finding, run_plan
 from graphs.state import ChatState, as_node, question_of
 
@@ -68,12 +68,9 @@ def looking_up(kind: Kind) -> Callable[..., Awaitable[dict[str, Any]]]:
             text = without(found.text, set(keys_in(found.text)) - set(found.shown))
             return Finding(sub.id, sub.title, "done" if text else "failed", text, "" if text else "it answered nothing")
 
-        asked = enumerate(LOOK_UPS[kind].items(), 1)
         tasks = [
-            SubTask(
-                id=f"{kind}-{at}", title=title, question=f"{request} {more}".strip(), role="librarian", depends_on=[]
-            )
-            for at, (title, more) in asked
+            SubTask(id=label, title=label, question=_aimed(request, regard), role="librarian", depends_on=[])
+            for label, regard in LOOK_UPS[kind].items()
         ]
         return {"findings": await run_plan(Plan(tasks=tasks, note=""), work, context.limits, context.allowance)}
 
@@ -111,9 +108,8 @@ def after_policy(state: SupportState, runtime: Runtime[Context]) -> Literal["rev
 async def revise(state: SupportState, runtime: Runtime[Context]) -> dict[str, Any]:
     """The whole reply again; when that fails, the old one stays."""
     asked = to_mend(question_of(state), state["reply"], state["rounds"][-1]["defects"])
-    made, gaps = await spared("Revision", runtime.context, ask(runtime.context, "clerk", asked))
-    reply = str(made.text).strip() if made else ""
-    return {"reply": reply or state["reply"], "missing": [*state["missing"], *gaps]}
+    made, gaps = await mended(runtime.context, "clerk", asked)
+    return {"reply": made.text or state["reply"], "missing": [*state["missing"], *gaps]}
 
 
 def after_revise(state: SupportState) -> Literal["policy", "send"]:

@@ -14,10 +14,10 @@ from agents.context import Context
 from agents.critic import Critique
 from graphs.briefs import to_judge, to_mend
 from graphs.checks import check_text, points_asked, words_asked
-from graphs.evidence import LookedUp, looked_up, needed
+from graphs.evidence import needed
 from graphs.gaps import Gap, spared, with_gaps
 from graphs.lessons import LESSONS, keep, recall
-from graphs.rounds import Round, best_of, goes_on, judged, quality
+from graphs.rounds import Round, best_of, goes_on, judged, mended, quality
 from graphs.state import ChatState, as_node, question_of
 
 USUAL_WORDS = 300
@@ -70,10 +70,7 @@ def after_critique(state: WriteState, runtime: Runtime[Context]) -> Literal["rev
 async def revise(state: WriteState, runtime: Runtime[Context]) -> dict[str, Any]:
     """The whole text again, with the defects mended; an empty draft says that there was no such thing."""
     asked = to_mend(question_of(state), state["draft"], state["rounds"][-1]["defects"])
-    made, gaps = await spared("Revision", runtime.context, looked_up(runtime.context, "drafter", asked))
-    if made and not made.text:
-        gaps = [Gap(title="Revision", reason="the drafter wrote nothing")]
-    made = made or LookedUp("", [])
+    made, gaps = await mended(runtime.context, "drafter", asked)
     shown = [*state["shown"], *made.shown]
     return {"draft": made.text, "shown": shown, "missing": [*state["missing"], *gaps]}
 
@@ -86,10 +83,10 @@ def after_revise(state: WriteState) -> Literal["critique", "finish"]:
 async def finish(state: WriteState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Hand over the best draft with what is still open; keep what was mended as lessons."""
     rounds, best = state["rounds"], best_of(state["rounds"])
-    mended = [it for it in rounds[0]["defects"] if it not in best["defects"]]
+    put_right = [it for it in rounds[0]["defects"] if it not in best["defects"]]
     gaps = [*state["missing"], *(Gap(title="Still open", reason=defect) for defect in best["defects"])]
-    gaps += await keep(runtime.context, question_of(state), mended, "critique")
-    lessons = list(dict.fromkeys([*mended, *state.get("lessons", ())]))[:LESSONS]
+    gaps += await keep(runtime.context, question_of(state), put_right, "critique")
+    lessons = list(dict.fromkeys([*put_right, *state.get("lessons", ())]))[:LESSONS]
     text = with_gaps(f"{state['best']}\n\n{quality(rounds)}", gaps)
     return {"messages": [AIMessage(text)], "missing": gaps, "lessons": lessons}
 
