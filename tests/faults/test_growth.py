@@ -1,5 +1,7 @@
 """A conversation of a thousand turns: its last ones store what its first ones did."""
 
+from collections.abc import Callable
+
 import pytest
 from growth import CYCLE, conversation
 from scripted import ScriptedModel, calls, says
@@ -13,7 +15,7 @@ MOST = 1.2
 
 
 async def test_the_thousandth_turn_stores_what_the_tenth_did(
-    pool: Pool, database_url: str, record_property: pytest.RecordProperty
+    pool: Pool, database_url: str, record_property: Callable[[str, object], None]
 ) -> None:
     answer = says("There are as many steps as the plan has, and each one ends at a barrier [3f9a1c]. " * 6)
     model = ScriptedModel([calls(("search_documents", {"query": "steps"})), answer] * (TURNS + CYCLE))
