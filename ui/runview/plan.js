@@ -33,8 +33,9 @@ class PlanCard extends RequestCard {
     this.undo = button("Undo edits", { onClick: () => this.reset() });
     setAttr(this.main, "aria-keyshortcuts", "Control+Enter");
     const reject = button("Do not run it", { kind: "quiet danger", onClick: () => this.askLine(DO_NOT_RUN) });
-    this.buttons.append(this.main, this.undo, reject, el("span", { class: "space" }),
-      el("span", { class: "muted hint" }, "Ctrl Enter runs it"));
+    setAttr(this.main, "title", "Ctrl Enter runs it");
+    this.estimate = el("span", { class: "muted estimate" });
+    this.buttons.append(this.main, this.undo, reject, el("span", { class: "space" }), this.estimate);
     this.quick = el("span", { hidden: true });
     this.promise = el("p", { hidden: true });
   }
@@ -57,8 +58,10 @@ class PlanCard extends RequestCard {
     show(this.undo, changes > 0);
     setText(this.undo.lastChild, changes > 1 ? "Undo edits" : "Undo edit");
     const width = this.proposed.in_turn ? 1 : this.limits.max_parallel || on.length;
-    this.forecast.update({ tasks: on, names: (id) => this.nameOf(id), costs: this.costs(on), width,
-      made: scheduled(on, (id) => this.secondsOf(id), Math.max(1, width)) });
+    const [made, costs] = [scheduled(on, (id) => this.secondsOf(id), Math.max(1, width)), this.costs(on)];
+    this.forecast.update({ tasks: on, names: (id) => this.nameOf(id), costs, width, made });
+    const money = costs === null ? "" : `, ${dollars(costs)}`;
+    setText(this.estimate, on.length ? `About ${seconds(made.makespan)}${money}` : "");
     for (const row of this.rows.values()) row.update();
     const wrong = [...this.rows.values()].some((row) => row.problem());
     this.main.disabled = !on.length || wrong;
