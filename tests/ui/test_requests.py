@@ -52,30 +52,31 @@ def test_each_argument_has_a_field_of_its_type(open_page: Open) -> None:
         "Urgency",
         "Tell them at once",
         "People",
+        "Window",
         "Note",
     ]
     kinds = page.locator(f"{FIELD} :is(input, select, textarea)").evaluate_all("all => all.map((it) => it.type)")
-    assert kinds == ["text", "number", "select-one", "checkbox", "textarea", "text"]
+    assert kinds == ["text", "number", "select-one", "checkbox", "text", "textarea", "text"]
     assert "cannot be undone" in page.inner_text(OPEN_CARD)
     assert "Asked by Agent." in page.inner_text(OPEN_CARD)
     page.locator(FIELD).nth(1).locator("input").fill("45")
     page.locator(FIELD).nth(2).locator("select").select_option(label="high")
     page.locator(FIELD).nth(3).locator("input").uncheck()
-    page.locator(FIELD).nth(4).locator("textarea").fill('["ana.ruiz"]')
+    page.click("[aria-label='Remove d.okafor']")
     assert page.locator(".was >> text=edited, was 30").count() == 1
     page.click(".request >> text=Approve with 4 edits")
     page.wait_for_selector(".told >> text=approved by you, with 4 edits")
     edited = {"title": "Upgrade orders-db from 16 to 18", "minutes": 45, "urgency": "high", "tell": False,
-              "people": ["ana.ruiz"]}  # fmt: skip
+              "people": ["ana.ruiz"], "window": {"from": "22:00"}}  # fmt: skip
     assert answers(page)[0] == {"decision": "edit", "args": edited}
 
 
 def test_what_cannot_be_sent_is_said_at_its_field(open_page: Open) -> None:
     page = asked(open_page)
-    people, minutes = page.locator(FIELD).nth(4), page.locator(FIELD).nth(1)
-    people.locator("textarea").fill("[ana")
+    window, minutes = page.locator(FIELD).nth(5), page.locator(FIELD).nth(1)
+    window.locator("textarea").fill("[22")
     page.click(".request >> text=Approve with 1 edit")
-    people.locator(".trouble >> text=This is not JSON").wait_for()
+    window.locator(".trouble >> text=This is not JSON").wait_for()
     page.click(".request >> text=Undo edit")
     minutes.locator("input").fill("1.5")
     page.click(".request >> text=Approve with 1 edit")
@@ -86,6 +87,35 @@ def test_what_cannot_be_sent_is_said_at_its_field(open_page: Open) -> None:
     assert answers(page)[0] is None
     page.click(".request >> text=Undo edit")
     assert page.locator(".request .filled").first.inner_text() == "Approve"
+
+
+PEOPLE = ".field.k-list"
+
+
+def test_a_list_of_words_is_edited_as_chips(open_page: Open) -> None:
+    page = asked(open_page)
+    box, words = page.locator(f"{PEOPLE} input"), f"{PEOPLE} .token span"
+    assert texts(page, words) == ["ana.ruiz", "d.okafor"]
+    box.fill("  j.lind ")
+    box.press("Enter")
+    assert texts(page, words) == ["ana.ruiz", "d.okafor", "j.lind"]
+    assert page.locator(".was >> text=edited, was ana.ruiz, d.okafor").count() == 1
+    box.fill("one too many")
+    page.click(".request >> text=Approve with 1 edit")
+    page.locator(f"{PEOPLE} .trouble >> text=4 are more than 3.").wait_for()
+    assert answers(page)[0] is None
+
+    box.focus()
+    for key in ("Backspace", "Delete", "ArrowLeft", "ArrowLeft", "Backspace"):
+        page.keyboard.press(key)
+    assert texts(page, words) == ["d.okafor", "j.lind"]
+    page.click(".request >> text=Undo edit")
+    assert texts(page, words) == ["ana.ruiz", "d.okafor"]
+
+    box.fill("m.sato")  # typed and not added: it goes along all the same
+    box.press("Control+Enter")
+    page.wait_for_selector(".told >> text=approved by you, with 1 edit")
+    assert answers(page)[0]["args"]["people"] == ["ana.ruiz", "d.okafor", "m.sato"]
 
 
 def test_a_bare_enter_never_approves(open_page: Open) -> None:

@@ -153,10 +153,14 @@ def test_a_number_that_a_browser_rounds_is_not_exact(js: Run) -> None:
         ({"$ref": "#/$defs/Who"}, "me", "choice"),
         ({"$ref": "#/$defs/__proto__"}, "me", "text"),
         ({"type": "object"}, {"a": 1}, "json"),
+        ({"type": "array", "items": {"type": "string"}}, ["a"], "list"),
+        ({"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/Name"}}, {"type": "null"}]}, None, "list"),
+        ({"type": "array", "items": {"type": "string"}}, ["a", 1], "json"),
+        ({"type": "array", "items": {"type": "number"}}, [1], "json"),
     ],
 )
 def test_the_field_of_an_argument_follows_its_schema(js: Run, told: Any, value: Any, kind: str) -> None:
-    schema = {"properties": {"it": told}, "$defs": {"Who": {"enum": ["me", "you"]}}}
+    schema = {"properties": {"it": told}, "$defs": {"Who": {"enum": ["me", "you"]}, "Name": {"type": "string"}}}
     assert js("([schema, args]) => fieldsOf(schema, args)[0].kind", [schema, {"it": value}]) == kind
 
 

@@ -11,7 +11,8 @@ function fieldsOf(schema, args) {
   const known = own(schema, "properties") || {};
   const required = (own(schema, "required") || []).filter((name) => Object.hasOwn(known, name));
   return [...new Set([...required, ...Object.keys(known), ...Object.keys(args)])].map((name) => {
-    const told = resolved(own(known, name) || {}, schema);
+    const found = resolved(own(known, name) || {}, schema);
+    const told = found.items ? { ...found, items: resolved(found.items, schema) } : found;
     const value = own(args, name);
     return { name, value, told, kind: kindOf(told, value), label: labelOf(name, told), nullable: !!told.nullable };
   });
@@ -36,11 +37,18 @@ const without = (object, name) => Object.fromEntries(Object.entries(object).filt
 
 function kindOf(told, value) {
   if (Array.isArray(told.enum) && told.enum.length && (value === undefined || told.enum.includes(value))) return "choice";
+  if (isWords(told, value)) return "list";
   const given = value === undefined || value === null ? told.type : typeof value;
   if (told.type === "boolean" && given === "boolean") return "switch";
   if ((told.type === "integer" || told.type === "number") && (given === "number" || given === told.type)) return told.type;
   if ((told.type === "string" || told.type === undefined) && given === "string") return isLong(told, value) ? "long" : "text";
   return "json";
+}
+
+/** A list of strings, which is edited as chips. */
+function isWords({ type, items }, value) {
+  const given = value === undefined || value === null || (Array.isArray(value) && value.every((word) => typeof word === "string"));
+  return given && type === "array" && !!items && items.type === "string";
 }
 
 const isLong = (told, value) => (value || "").length > LONG_TEXT || /\n/.test(value || "") || (told.maxLength || 0) > 400;
@@ -84,7 +92,7 @@ class Field {
     this.was = el("b", { class: "was" });
     this.problem = el("p", { class: "trouble", role: "alert", id: `${this.id}-problem`, hidden: true });
     this.input = this.makeInput();
-    this.input.addEventListener("input", () => this.changed());
+    if (!this.chips) this.input.addEventListener("input", () => this.changed());
     this.first = this.raw();
     const label = el("label", { for: this.id }, spec.label);
     this.root = el("div", { class: `field k-${spec.kind}` }, el("div", { class: "field-head" }, label, this.was), this.input, this.problem);
@@ -98,6 +106,11 @@ class Field {
       const none = chosen < 0 ? [el("option", { value: "", selected: true, disabled: true }, "not given")] : [];
       return el("select", attrs, ...none, ...told.enum.map((option, at) =>
         el("option", { value: at, selected: at === chosen }, typeof option === "string" ? option : JSON.stringify(option))));
+    }
+    if (kind === "list") {
+      const deps = { unique: told.uniqueItems, choices: told.items.enum, onChange: () => this.changed() };
+      this.chips = new Chips(value || [], attrs, deps);
+      return this.chips.root;
     }
     if (kind === "switch") return el("input", { ...attrs, type: "checkbox", checked: value === true });
     const shown = asText(value, kind);
@@ -117,6 +130,7 @@ class Field {
   }
 
   raw() {
+    if (this.chips) return JSON.stringify(this.chips.all);
     return this.spec.kind === "switch" ? String(this.input.checked) : this.input.value;
   }
 
@@ -126,15 +140,24 @@ class Field {
 
   /** What the field holds now; undefined, with the problem told, when it is nothing that can be sent. */
   read() {
+    if (this.chips) return this.readWords();
     if (this.input.validity && this.input.validity.badInput) return this.complain("A number is needed.");
     const { value, problem } = this.spec.kind === "switch" ? { value: this.input.checked } : parsed(this.raw(), this.spec);
     return problem ? this.complain(problem) : value;
   }
 
+  readWords() {
+    const { told, nullable, value } = this.spec;
+    const words = this.chips.all;
+    if (words.length < (told.minItems || 0)) return this.complain(`At least ${told.minItems} are needed.`);
+    if (words.length > (told.maxItems ?? Infinity)) return this.complain(`${words.length} are more than ${told.maxItems}.`);
+    return !words.length && nullable && value === null ? null : words;
+  }
+
   complain(words) {
     setText(this.problem, words || "");
     show(this.problem, !!words);
-    setAttr(this.input, "aria-invalid", words ? "true" : null);
+    setAttr(this.chips ? this.chips.input : this.input, "aria-invalid", words ? "true" : null);
   }
 
   changed() {
@@ -148,19 +171,20 @@ class Field {
 
   old(limit) {
     const { value, kind } = this.spec;
-    if (value === undefined || value === null || value === "") return "empty";
-    const words = kind === "switch" ? (value ? "on" : "off") : typeof value === "object" ? JSON.stringify(value) : String(value);
+    if (value === undefined || value === null || value.length === 0) return "empty";
+    const words = kind === "switch" ? (value ? "on" : "off") : kind === "list" ? value.join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value);
     const short = words.length > limit ? `${words.slice(0, limit)}…` : words;
     return kind === "text" || kind === "long" ? `“${short}”` : short;
   }
 
   reset() {
+    if (this.chips) return this.chips.set(this.spec.value || []);
     if (this.spec.kind === "switch") this.input.checked = this.first === "true";
     else this.input.value = this.first;
-    this.changed();
+    return this.changed();
   }
 
   disable(off) {
-    this.input.disabled = off;
+    for (const control of this.chips ? this.root.querySelectorAll("input, button") : [this.input]) control.disabled = off;
   }
 }
