@@ -48,8 +48,8 @@ def remedies(context: Context) -> Remedies:
 
     async def instead(sub: SubTask, failed: Finding) -> SubTask | None:
         told = (
-            f"Sub-task {sub.id} of the role {sub.role} failed: {failed.reason}. "
-            f"Plan exactly one sub-task in its place, asked in another way or given to another role: {sub.question}"
+            f"{sub.question}\n\nResult of sub-task {sub.id} of the role {sub.role}:\nIt failed: {failed.reason}. "
+            "Plan exactly one sub-task in its place, asked in another way or given to another role."
         )
         plan = await ask_for(context, "planner", Plan, told)
         return next((other for other in plan.tasks if other.role in roles and other.question.strip()), None)
@@ -60,8 +60,8 @@ def remedies(context: Context) -> Remedies:
 async def more(context: Context, question: str, plan: Plan, findings: Sequence[Finding]) -> Plan | None:
     """The plan with what is still needed after its findings; None when nothing is, or nobody can say."""
     found = [f"## {finding.title}\n{finding.text or finding.reason}" for finding in findings]
-    ask = f"Plan only what is still needed, no sub-task if nothing is: {question}"
-    told = "\n\n".join(["Found so far:", *found, ask])
+    ask = "Plan only what is still needed to answer the question, no sub-task if nothing is."
+    told = "\n\n".join([question, "Findings:", *found, ask])
     roles = team_roles(discover_agents())
 
     def check(asked: Plan) -> Plan:

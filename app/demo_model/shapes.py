@@ -27,6 +27,9 @@ _ASKS = word_set("question goal task instruction instructions query prompt descr
 _TITLES = word_set("title name label headline short_title")
 _NEEDS = word_set("depends_on dependencies depends requires after needs prerequisites")
 _IDS = word_set("id key number index task_id step_id")
+_UNTOLD: Mapping[str, Any] = {"estimate_s": 0, "quorum": 0, "look_again": False}
+"""What a plan says when nothing in particular is known: figures in the question are not meant for these fields."""
+_STILL_NEEDED = re.compile(r"\bplan only what is still needed\b", re.I)
 _ROLES = word_set("role agent assignee worker assigned_to who owner")
 _VERDICTS = word_set("verdict passed pass approved approve accepted accept ok good satisfied sufficient decision")
 _ISSUES = word_set("issues problems errors weaknesses missing gaps comments findings")
@@ -65,12 +68,14 @@ class Shapes:
                 work = _work(parts, most - 1 if asked and deed else most)
                 work += [(deed, title_of(deed), 0)] if asked and deed else []
                 tasks = [self._task(filler, item, one, at, most) for at, one in enumerate(work, start=1)]
+                if _STILL_NEEDED.search(self.conversation.request):
+                    tasks = []  # what the first plan asked for is there
                 least = int(listed.get("minItems", 0))
                 while len(tasks) < least:
                     tasks.append(
                         self._task(filler, item, (parts.question, title_of(parts.question), 0), len(tasks) + 1, most)
                     )
-                return {name: tasks, **_notes(schema, parts)}
+                return {name: tasks, **_untold(schema), **_notes(schema, parts)}
         return None
 
     def _task(
@@ -78,7 +83,7 @@ class Shapes:
     ) -> dict[str, Any]:
         question, title, needs = work
         fields: Mapping[str, Any] = item.get("properties") or {}
-        made: dict[str, Any] = {}
+        made = _untold(item)
         for name, inner in fields.items():
             schema = filler.plain(inner)
             lower = name.lower()
@@ -183,6 +188,10 @@ def _distinct_titles(work: Sequence[tuple[str, str, int]]) -> list[tuple[str, st
         seen[title] = seen.get(title, 0) + 1
         named.append((question, f"{title} ({seen[title]})" if seen[title] > 1 else title, needs))
     return named
+
+
+def _untold(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _UNTOLD[name] for name in schema.get("properties") or {} if name in _UNTOLD}
 
 
 def _notes(schema: Mapping[str, Any], parts: Parts) -> dict[str, str]:

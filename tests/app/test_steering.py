@@ -250,7 +250,7 @@ async def test_an_answer_on_demand_names_what_is_missing(pool: Pool, database_ur
 async def test_only_the_missing_part_is_tried_again(pool: Pool, database_url: str) -> None:
     script = {
         "Question: both": [says("Half."), says("Whole.")],
-        "Sub-task 2 of": [says('{"tasks": [], "note": "no other way"}')],
+        "Result of sub-task 2": [says('{"tasks": [], "note": "no other way"}')],
         "both": [plan_of("good part", "bad part")],
         "good part": [says("Good.")],
         "bad part": [RuntimeError("out of order"), says("Now good.")],

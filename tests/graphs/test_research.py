@@ -146,7 +146,9 @@ async def test_the_writer_is_told_what_is_missing_and_why(scripted: Callable[...
     gone = ModelUnavailable("large", "503", kind="server_error", url="http://127.0.0.1", retry_after_s=0)
     model = scripted(
         {
-            "Sub-task 3 of the role researcher failed: it answered nothing.": [fills(Plan(tasks=[], note=""))],
+            "Result of sub-task 3 of the role researcher:\nIt failed: it answered nothing.": [
+                fills(Plan(tasks=[], note=""))
+            ],
             "Question: ": [says("Half of it.")],
             "sub-question 1?": [says("One.")],
             "sub-question 2?": [gone] * 3,
@@ -171,7 +173,7 @@ async def test_the_writer_is_told_what_is_missing_and_why(scripted: Callable[...
 async def test_when_all_parts_are_missing_the_writer_still_says_so(scripted: Callable[..., Any]) -> None:
     model = scripted(
         {
-            "Sub-task 1 of": [ValueError("the planner too")],
+            "Result of sub-task 1": [ValueError("the planner too")],
             "Question: ": [says("Nothing is known of part 1.")],
             "sub-question 1?": [ValueError("bang")],
             QUESTION: [fills(planned(("1", "")))],
