@@ -124,12 +124,19 @@ def as_evidence(items: Sequence[Item], max_chars: int = MAX_INJECTED_CHARS) -> s
     lines: list[str] = []
     left = max_chars - len(_OPEN) - len(_CLOSE) - 2
     for item in items:
-        line = f"- {_plain(item.author)}, {item.written_at:%Y-%m-%d}: {_plain(item.text)} [{_plain(item.key)}]"
+        line = _line(item)
         if len(line) + 1 > left:
             continue  # a shorter one may still fit
         lines.append(line)
         left -= len(line) + 1
     return "\n".join([_OPEN, *lines, _CLOSE]) if lines else ""
+
+
+def _line(item: Item) -> str:
+    """Who wrote it, when, what, under which key; and as which version, unless it is what was once said."""
+    version = "" if item.kind == "page" else f" (version {item.version})"
+    said = f"{_plain(item.author)}, {item.written_at:%Y-%m-%d}: {_plain(item.text)}"
+    return f"- {said} [{_plain(item.key)}]{version}"
 
 
 def _plain(text: str) -> str:
