@@ -8,6 +8,7 @@ BENCHES = (
     ("fan_out.py", "--postgres"),
     ("react_turns.py", "--repeats", "9"),
     ("waist.py",),
+    ("visible.py",),
     ("readers.py",),
     ("cold_start.py",),
     ("ingest.py",),
