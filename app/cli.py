@@ -1,4 +1,4 @@
-"""The command line: `sextant up`, `chat`, `batch`, `ingest`, `documents`, `worker`, `key`, `doctor`.
+"""The command line: `sextant up`, `chat`, `batch`, `ingest`, `documents`, `graphs`, `new`, `worker`, `key`, `doctor`.
 
 Every command ends in an exit code that a script can use: 0 done, 1 something failed, 2 wrong usage, 130 stopped by
 Ctrl-C. An error is one sentence and the next move; `--debug` shows where it came from. What is heavy is imported by the
@@ -24,9 +24,11 @@ cli = typer.Typer(
 
 key = typer.Typer(help="Who may use the server: add, list, revoke keys.", no_args_is_help=True, rich_markup_mode=None)
 cli.add_typer(key, name="key")
+new = typer.Typer(help="Write a file to start from, with its test.", no_args_is_help=True, rich_markup_mode=None)
+cli.add_typer(new, name="new")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and more of the log.")]
-Graph = Annotated[str, typer.Option("--graph", "-g", help="Which graph answers: chat, research, or one of your own.")]
+Graph = Annotated[str, typer.Option("--graph", "-g", help="Which graph answers; `sextant graphs` lists them.")]
 
 
 def main() -> None:
@@ -116,6 +118,27 @@ def doctor(debug: Debug = False) -> None:
     from app.commands import doctor
 
     doctor.doctor(debug=debug)
+
+
+@cli.command()
+def graphs(
+    readme: Annotated[bool, typer.Option("--readme", help="Write their table and drawings into README.md.")] = False,
+    debug: Debug = False,
+) -> None:
+    """List the graphs that can be run: what each does, and when it pays."""
+    from app.commands import graphs
+
+    graphs.graphs(readme=readme, debug=debug)
+
+
+@new.command("graph")
+def new_graph(
+    name: Annotated[str, typer.Argument(help="A lower-case word; it becomes graphs/NAME.py.")], debug: Debug = False
+) -> None:
+    """Write a graph that works, and its test. Page, terminal, batch and API find it with no other edit."""
+    from app.commands import new
+
+    new.graph(name, debug=debug)
 
 
 @key.command("add")

@@ -1,4 +1,7 @@
-"""One agent that reasons, calls tools and answers (ReAct)."""
+"""One agent that reasons, calls tools and answers (ReAct).
+
+Pays when the next step is only known after the last one, and for short questions of one or two look-ups.
+"""
 
 from typing import Any
 

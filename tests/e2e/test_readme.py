@@ -2,18 +2,19 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
-from scripted import ScriptedModel, says
 
-from agents.context import Context
+from app.commands.graphs import section
+from app.commands.new import GRAPH
 from app.settings import Settings
+from graphs import discover
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -49,7 +50,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_every_kind_of_block_has_a_test() -> None:
-    assert {kind for kind, _ in BLOCKS} == {"console", "text", "ini", "bash", "python", "py"}
+    assert {kind for kind, _ in BLOCKS} == {"console", "text", "ini", "bash", "python", "py", "mermaid"}
 
 
 def test_the_terminal_commands_run(checkout: Path) -> None:
@@ -94,17 +95,30 @@ def test_the_make_targets_exist() -> None:
         assert done.returncode == 0, done.stderr
 
 
-async def test_the_graph_that_is_added_runs() -> None:
+def test_the_graph_that_is_added_is_what_the_command_writes_and_it_runs(tmp_path: Path) -> None:
     [source] = blocks("python")
-    module = ModuleType("oneliner")
-    exec(compile(source, "README.md", "exec"), module.__dict__)
-    model = ScriptedModel([says("Forty-two.")])
-    graph = module.build().compile()
-    context = Context({"small": model}, {}, None)  # type: ignore[arg-type]
-    result = await graph.ainvoke({"messages": [("user", "What is it?")]}, context=context)
-    assert result["messages"][-1].text == "Forty-two."
-    assert module.__doc__ == "Answer in one sentence."
-    model.check_used_up()
+    assert source == f"# graphs/oneliner.py\n{GRAPH}"
+    [script] = blocks("bash", "sextant new graph")
+    done = shell(script, copied(tmp_path), PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "1 passed" in done.stdout
+    assert "Sources:" in done.stdout
+    assert "<code>oneliner</code>" in (tmp_path / "README.md").read_text("utf-8")
+
+
+def copied(folder: Path) -> Path:
+    """A checkout of one's own, whose code comes before that of the installed one."""
+    for name in ("app", "agents", "graphs", "retrieval", "tests/support"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("README.md", "langgraph.json", "pyproject.toml", "tests/conftest.py"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+def test_the_drawings_are_those_of_the_code() -> None:
+    assert section(discover()) in README, "the graphs have changed: run `sextant graphs --readme`"
+    assert len(blocks("mermaid")) == len(discover())
 
 
 def test_the_settings_that_are_named_exist() -> None:
