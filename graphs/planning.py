@@ -11,9 +11,10 @@ from langchain_core.messages import AnyMessage, HumanMessage
 from agents.agent import discover_agents, team_roles
 from agents.asking import ask_for
 from agents.context import Context
-from agents.errors import RunError, Unreadable
+from agents.errors import Unreadable
 from agents.planner import Plan, SubTask
 from agents.tools.contract import contract_of
+from graphs.gaps import spared
 from graphs.plans import BadPlan, Forecast, checked, single
 from graphs.scheduling import Finding, Remedies
 
@@ -67,10 +68,8 @@ async def more(context: Context, question: str, plan: Plan, findings: Sequence[F
     def check(asked: Plan) -> Plan:
         return checked(joined(plan, asked), roles, context.limits) if asked.tasks else plan
 
-    try:
-        whole = await planned(context, [HumanMessage(told)], question, check)
-    except RunError:
-        return None  # what was found is worth an answer, whether or not more could be asked for
+    # what was found is worth an answer, whether or not more could be asked for
+    whole, _ = await spared("Second plan", context, planned(context, [HumanMessage(told)], question, check))
     return None if whole is plan else whole
 
 

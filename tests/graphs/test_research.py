@@ -6,15 +6,20 @@ from typing import Any
 
 import pytest
 from crew import Ran, crew, passage, run
+from demo import recorded_demo
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.store.memory import InMemoryStore
 from scripted import ScriptedModel, calls, fills, says
 
+from agents.asking import ask_for
 from agents.errors import ModelUnavailable
 from agents.planner import Plan, SubTask
 from graphs import research
+from graphs.planning import more, remedies
 from graphs.research import brief
 from graphs.scheduling import Finding
+from graphs.usual import usual
 
 QUESTION = "Compare one and two"
 
@@ -225,3 +230,185 @@ def test_a_brief_names_what_is_partial_too() -> None:
     findings = [Finding("1", "One", "partial", "Half.", "cut short"), Finding("2", "Two", "timed_out")]
 
     assert brief("Q?", findings) == "Question: Q?\n\n## One\nHalf.\n\nMissing:\n- One: cut short\n- Two: timed_out"
+
+
+# -- what the plan is worth ----------------------------------------------------------------------------------------
+
+
+async def test_a_simple_question_starts_no_team_and_the_plan_says_so(scripted: Callable[..., Any]) -> None:
+    model = scripted(
+        {
+            "Question: ": [says("Done.")],
+            "sub-question 1?": [says("One.")],
+            QUESTION: [fills(planned(("1", "")))],
+        }
+    )
+
+    ran = await researched(model)
+
+    assert ran.of("plan.proposed")[0]["decision"] == "One sub-task: no team starts."
+    assert len(ran.of("agent.spawned")) == 1
+
+
+async def test_a_team_that_would_not_pay_does_not_start(scripted: Callable[..., Any]) -> None:
+    quick = Plan(
+        tasks=[sub.model_copy(update={"estimate_s": 0.01}) for sub in planned(("1", ""), ("2", "")).tasks],
+        note="Split.",
+    )
+    model = scripted({"Question: ": [says("Done.")], QUESTION: [fills(quick), says("All of it.")]})
+
+    ran = await researched(model)
+
+    (told,) = ran.of("plan.proposed")
+    assert told["decision"].startswith("One after the other, 0.02 s: side by side would take about 0.03 s")
+    assert (told["serial_s"], told["parallel_s"], told["overhead_s"]) == (0.02, 0.01, 0.02)
+    assert [task["question"] for task in told["tasks"]] == [QUESTION]
+    assert [found.text for found in ran.state["findings"]] == ["All of it."]
+
+
+async def test_estimates_come_from_what_earlier_runs_took(scripted: Callable[..., Any]) -> None:
+    store = InMemoryStore()
+    model = scripted(
+        {
+            "Question: ": [says("Done.")] * 2,
+            "sub-question 1?": [says("One.")] * 2,
+            QUESTION: [fills(planned(("1", "")))] * 2,
+        }
+    )
+    graph = research.build().compile(store=store)
+
+    first, second = [await run(graph, crew(model), QUESTION) for _ in range(2)]
+
+    assert first.of("plan.proposed")[0]["serial_s"] == 8
+    assert second.of("plan.proposed")[0]["serial_s"] < 5
+    assert (await usual(store)).seconds.keys() == {"researcher"}
+
+
+# -- another try, and a second round -------------------------------------------------------------------------------
+
+
+async def test_a_failed_part_is_asked_in_the_words_that_the_planner_finds(scripted: Callable[..., Any]) -> None:
+    otherwise = planned(("1", ""))
+    otherwise.tasks[0].question = "in other words?"
+    model = scripted(
+        {
+            "Result of sub-task 1": [fills(otherwise)],
+            "Question: ": [says("Done.")],
+            "sub-question 1?": [says("")],
+            "in other words?": [says("Found after all.")],
+            QUESTION: [fills(planned(("1", "")))],
+        }
+    )
+
+    ran = await researched(model)
+
+    assert ran.state["findings"] == [Finding("1", "Part 1", "done", "Found after all.")]
+    assert [data["reason"] for data in ran.of("plan.revised")] == ["it answered nothing"]
+    assert len(ran.of("agent.finished")) == 1
+
+
+async def test_a_part_may_not_be_given_to_a_role_that_is_not_there(scripted: Callable[..., Any]) -> None:
+    model = scripted(
+        {
+            "Result of sub-task 1": [fills(planned(("1", ""), role="plumber"))],
+            "Question: ": [says("Nothing about part 1.")],
+            "sub-question 1?": [says("")],
+            QUESTION: [fills(planned(("1", "")))],
+        }
+    )
+
+    ran = await researched(model)
+
+    assert ran.state["findings"][0].reason == "it answered nothing"
+    assert ran.of("plan.revised") == []
+
+
+def looking_again(*parts: tuple[str, str]) -> Plan:
+    return planned(*parts).model_copy(update={"look_again": True})
+
+
+async def test_a_second_round_knows_the_first_and_there_is_no_third(scripted: Callable[..., Any]) -> None:
+    model = scripted(
+        {
+            "Findings:": [fills(looking_again(("2", "1"), ("1", "")))],  # ids of its own, and one of the first round
+            "Question: ": [says("Done.")],
+            "sub-question 1?": [says("One."), says("One, later.")],
+            "sub-question 2?": [says("Two.")],
+            QUESTION: [fills(looking_again(("1", "")))],
+        }
+    )
+
+    ran = await researched(model)
+
+    assert [(found.task_id, found.text) for found in ran.state["findings"]] == [
+        ("1", "One."),
+        ("2", "Two."),
+        ("1+", "One, later."),
+    ]
+    told = next(asked.opening for asked in model.asked if asked.opening.startswith("sub-question 2?"))
+    assert told.endswith("Result of Part 1:\nOne, later.")  # a second plan's ids are its own
+    assert [len(plan["tasks"]) for plan in ran.of("plan.proposed")] == [1, 3]
+    assert sorted(data["task_id"] for data in ran.of("agent.spawned")) == ["1", "1+", "2"]
+    assert ran.state["plan"].look_again is False
+
+
+@pytest.mark.parametrize("answer", [fills(Plan(tasks=[], note="")), ValueError("the planner is out")])
+async def test_when_nothing_more_is_needed_or_nobody_can_say_the_answer_is_written(
+    scripted: Callable[..., Any], answer: Any
+) -> None:
+    model = scripted(
+        {
+            "Findings:": [answer],
+            "Question: ": [says("Done.")],
+            "sub-question 1?": [says("One.")],
+            QUESTION: [fills(looking_again(("1", "")))],
+        }
+    )
+
+    ran = await researched(model)
+
+    assert ran.state["messages"][-1].text == "Done."
+    assert len(ran.of("plan.proposed")) == 1
+
+
+async def test_a_second_plan_that_cannot_be_run_goes_back_once(scripted: Callable[..., Any]) -> None:
+    model = scripted(
+        {
+            "Findings:": [fills(planned(("2", "9"))), fills(planned(("2", "")))],
+            "Question: ": [says("Done.")],
+            "sub-question 1?": [says("One.")],
+            "sub-question 2?": [says("Two.")],
+            QUESTION: [fills(looking_again(("1", "")))],
+        }
+    )
+
+    ran = await researched(model)
+
+    assert [found.text for found in ran.state["findings"]] == ["One.", "Two."]
+    complaint = next(str(asked.messages[-1].text) for asked in model.asked if "cannot be run" in asked.text)
+    assert "sub-task 2: depends on 9, which the plan does not hold" in complaint
+
+
+# -- twins ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_can_be_repeated_safely_may_have_a_twin(scripted: Callable[..., Any]) -> None:
+    safe = remedies(crew(scripted({}))).twin
+    assert safe
+
+    (sub,) = planned(("1", "")).tasks
+
+    assert safe(sub)
+    assert not safe(sub.model_copy(update={"role": "assistant"}))
+
+
+async def test_the_demo_model_plans_without_figures_and_nothing_more_when_all_is_found() -> None:
+    async with recorded_demo() as demo:
+        context = crew(demo.model())
+        plan = await ask_for(context, "planner", Plan, "Compare 5 latches, phasers, and 12 barriers")
+        found = [Finding(sub.id, sub.title, "done", "Known.") for sub in plan.tasks]
+
+        assert len(plan.tasks) > 1
+        assert {(sub.estimate_s, sub.enabled) for sub in plan.tasks} == {(0, True)}
+        assert (plan.quorum, plan.look_again) == (0, False)
+        assert await more(context, "Compare latches and phasers", plan, found) is None
