@@ -63,7 +63,10 @@ def _subject(question: str) -> str:
 
 
 def author_of(runtime: Any) -> str:
-    """Which agent, of several with one role: its name and where in the run it stands. The same after a crash."""
+    """Which agent, of several with one role: its name and where in the run it stands. The same after a crash.
+
+    Tasks and nodes are places of their own; agents that one node calls side by side without a task share theirs.
+    """
     place = key_of(runtime).checkpoint_ns.rpartition("|")[0]
     return f"{agent_name(runtime)} {hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
