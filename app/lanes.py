@@ -4,7 +4,7 @@ Times are seconds since the run started. A lane that nobody works on any more ha
 that nothing looks as if it still ran.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -234,14 +234,21 @@ class Lanes(dict[str, Lane]):
         return [lane for lane in self.values() if lane.kind == "agent"]
 
     def drawn(self) -> list[Lane]:
-        """Lanes to show: a team's own row is left out once its sub-agents stand for it."""
+        """Lanes to show: a team's own row is left out once its sub-agents stand for it; a lead's row stays."""
         spread = {lane.parent_id for lane in self.team()}
-        return [lane for lane in self.values() if lane.id not in spread]
+        return [lane for lane in self.values() if lane.id not in spread or lane.kind == "agent"]
 
     def top(self) -> list[Lane]:
         """Drawn lanes that are inside no other drawn one: together they hold each second of work once."""
         drawn = {lane.id for lane in self.drawn()}
-        return [lane for lane in self.drawn() if lane.parent_id not in drawn]
+        return [lane for lane in self.drawn() if not drawn.intersection(self._around(lane))]
+
+    def _around(self, lane: Lane) -> Iterator[str]:
+        """Lanes that `lane` is inside of, the innermost first."""
+        above = self.get(lane.parent_id or "")
+        while above:
+            yield above.id
+            above = self.get(above.parent_id or "")
 
     def before(self, lane: Lane) -> list[Lane]:
         """Lanes that `lane` waits for, or has waited for."""

@@ -219,24 +219,37 @@ class RunView:
         self._close(lane, at, str(event.data.get("state", "done")))
 
     def _plan_proposed(self, event: RunEvent, at: float) -> None:
-        """Open one lane for each sub-task, right behind the team's own, in plan order. Those already begun stay."""
-        self.plan = sub_tasks(event.data)
-        self.note = str(event.data.get("note", ""))
-        self.expected = {name: event.data[name] for name in EXPECTED if name in event.data}
-        self.lanes.of(event.span_id).activity = f"wrote {_count_of(len(self.plan), 'sub-task')}"
-        if not (team := next((node.id for node in self.shape.nodes if node.team), None)):
+        """Open one lane for each sub-task, right behind the team's own, in plan order. Those already begun stay.
+
+        A sub-task may have a plan of its own: its lanes stand below that sub-task's.
+        """
+        within, tasks = str(event.data.get("within") or ""), sub_tasks(event.data)
+        self.lanes.of(event.span_id).activity = f"wrote {_count_of(len(tasks), 'sub-task')}"
+        if within:
+            others = [sub for sub in self.plan if sub.get("within") != within]
+            self.plan = [*others, *({**sub, "within": within} for sub in tasks)]
+        else:
+            self.plan, self.note = tasks, str(event.data.get("note", ""))
+            self.expected = {name: event.data[name] for name in EXPECTED if name in event.data}
+        team = next((node.id for node in self.shape.nodes if node.team), "")
+        above = self.lanes.get(lane_of_task(within) if within else team)
+        if above is None:
             return
-        for lane in [lane for lane in self.team() if lane.parent_id == team and lane.start is None]:
+        for lane in [lane for lane in self.team() if lane.parent_id == above.id and lane.start is None]:
             del self.lanes[lane.id]
-        for sub in self.plan:
+        depth = above.depth + 1 if within else above.depth
+        for sub in tasks:
             id_, needs = lane_of_task(sub["id"]), tuple(lane_of_task(need) for need in sub["depends_on"])
             if id_ not in self.lanes:
                 state = "blocked" if needs else "ready"
-                self.lanes.place(Lane(id_, sub["title"], "agent", sub["role"], team, needs=needs, state=state))
+                lane = Lane(id_, sub["title"], "agent", sub["role"], above.id, depth, needs=needs, state=state)
+                self.lanes.place(lane)
 
     def _agent_spawned(self, event: RunEvent, at: float) -> None:
-        lane = self._agent_lane(event)
+        lane, above = self._agent_lane(event), self.lanes.above(event.span_id)
         self.lanes.bind(event.span_id, lane)
+        if above:  # which node of a sub-task's own graph is its team, is known only now
+            lane.parent_id, lane.depth = above.id, above.depth
         lane.role = str(event.data.get("role", lane.role))
         lane.begin(at)
 
@@ -384,7 +397,7 @@ class RunView:
         if id_ not in self.lanes:
             above = self.lanes.above(event.span_id)
             title = str(event.data.get("title", id_))
-            self.lanes.place(Lane(id_, title, "agent", parent_id=above.id if above else None))
+            self.lanes.place(Lane(id_, title, "agent", "", above and above.id, above.depth if above else 0))
         return self.lanes[id_]
 
     def _close(self, lane: Lane, at: float, state: str) -> None:

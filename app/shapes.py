@@ -192,8 +192,9 @@ def _spread(shape: Shape, plan: Sequence[Mapping[str, Any]]) -> tuple[list[Place
 
 
 def _part(node: Node, plan: Sequence[Mapping[str, Any]]) -> _Part:
-    if node.team and 0 < len(plan) <= MAX_ROWS:
-        return _team(plan)
+    for tasks in (plan, [sub for sub in plan if not sub.get("within")]):  # the leads alone, where all are too many
+        if node.team and 0 < len(tasks) <= MAX_ROWS:
+            return _team(tasks)
     if node.agent:
         reason, act = f"{node.id}#reason", f"{node.id}#act"
         boxes = [Placed(reason, "Reason", node.id), Placed(act, "Act", node.id)]
@@ -202,12 +203,23 @@ def _part(node: Node, plan: Sequence[Mapping[str, Any]]) -> _Part:
 
 
 def _team(plan: Sequence[Mapping[str, Any]]) -> _Part:
+    """A plan's sub-tasks; one that has a plan of its own leads to the sub-tasks of that."""
     boxes = [Placed(lane_of_task(sub["id"]), sub["title"], lane_of_task(sub["id"])) for sub in plan]
-    arrows = [(lane_of_task(need), lane_of_task(sub["id"])) for sub in plan for need in sub["depends_on"]]
     needed = {need for sub in plan for need in sub["depends_on"]}
-    entries = [lane_of_task(sub["id"]) for sub in plan if not sub["depends_on"]]
-    exits = [lane_of_task(sub["id"]) for sub in plan if sub["id"] not in needed]
-    return boxes, arrows, entries, exits
+
+    def leave(within: str) -> list[str]:
+        """Where the plan within a sub-task, or the whole one, is left: what nothing in it waits for."""
+        last = [sub["id"] for sub in plan if sub.get("within", "") == within and sub["id"] not in needed]
+        return [out for id_ in last for out in leave(id_) or [lane_of_task(id_)]]
+
+    arrows = []
+    for sub in plan:
+        ways = [out for need in sub["depends_on"] for out in leave(need) or [lane_of_task(need)]]
+        if sub.get("within") and not ways:
+            ways = [lane_of_task(sub["within"])]
+        arrows += [(way, lane_of_task(sub["id"])) for way in ways]
+    entries = [lane_of_task(sub["id"]) for sub in plan if not sub["depends_on"] and not sub.get("within")]
+    return boxes, arrows, entries, leave("")
 
 
 def _size(title: str) -> tuple[float, float]:

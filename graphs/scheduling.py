@@ -410,5 +410,7 @@ def _settled(outcomes: Sequence[Finding | BaseException]) -> list[Finding]:
             raise outcome
     interrupts = [outcome for outcome in outcomes if isinstance(outcome, GraphInterrupt)]
     if interrupts:
-        raise GraphInterrupt(tuple(question for interrupt in interrupts for question in interrupt.args[0]))
+        # a graph inside a sub-task hands up each of its questions twice: its node's and its task's
+        questions = {question.id: question for interrupt in interrupts for question in interrupt.args[0]}
+        raise GraphInterrupt(tuple(questions.values()))
     return [outcome for outcome in outcomes if isinstance(outcome, Finding)]
