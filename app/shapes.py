@@ -14,11 +14,11 @@ from app.layout import Layout, arrange, peer_groups
 NODE_HEIGHT = 30
 TALL_NODE_HEIGHT = 46
 """Of a box whose title takes two lines."""
-PANEL_WIDTH = 520
+PANEL_WIDTH = 540
 """Room for a drawing; a wider one is shrunk until nobody can read it."""
 MAX_ROWS = 10
 """Sub-tasks of a plan that are drawn one by one."""
-_MIN_WIDTH, _MAX_WIDTH, _CHAR_WIDTH, _PADDING = 70, 150, 6.8, 48
+_MIN_WIDTH, _MAX_WIDTH, _PADDING = 70, 156, 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,13 @@ def draw(shape: Shape, plan: Sequence[Mapping[str, Any]] = (), *, across: bool =
     leader = {id_: group[0] for group in peer_groups(arrows) for id_ in group}
     merged = {arrow: (leader.get(arrow[0], arrow[0]), leader.get(arrow[1], arrow[1])) for arrow in arrows}
     ids = [leader.get(id_, id_) for id_ in [*entries, *(box.id for box in boxes)]]
-    back = arrows_back(dict.fromkeys(ids), [(a, b) for a, b in merged.values() if a != b])
-    loops = {arrow for arrow, (a, b) in merged.items() if (a, b) in back or arrow[0] == arrow[1]}
+    # a loop of the graph is one however many boxes a team is drawn as: a walk through those might take it for a way on
+    over = arrows_back([*shape.entries, *(node.id for node in shape.nodes)], shape.edges)
+    spread = {arrow for arrow, edge in arrows.items() if arrow != edge and edge in over}
+    back = arrows_back(
+        dict.fromkeys(ids), [pair for it, pair in merged.items() if it not in spread and len({*pair}) > 1]
+    )
+    loops = {it for it, pair in merged.items() if it in spread or pair in back or it[0] == it[1]}
     sizes = {box.id: _size(box.title) for box in boxes}
     layout = arrange(sizes, list(arrows), loops, down=False)
     if layout.width > PANEL_WIDTH and not across:
@@ -224,5 +229,12 @@ def _team(plan: Sequence[Mapping[str, Any]]) -> _Part:
 
 def _size(title: str) -> tuple[float, float]:
     """Width and height of a box: as wide as its title, up to a bound, and then as high as two lines."""
-    wanted = len(title) * _CHAR_WIDTH + _PADDING
+    wanted = sum(_char_width(char) for char in title) + _PADDING
     return min(_MAX_WIDTH, max(_MIN_WIDTH, wanted)), NODE_HEIGHT if wanted <= _MAX_WIDTH else TALL_NODE_HEIGHT
+
+
+def _char_width(char: str) -> float:
+    """About what a letter takes at 13 px in the page's typeface; the page measures and cuts what is wider."""
+    if char in "iljtfrI.,:;'|!()[] -":
+        return 3.9
+    return 9.8 if char in "mwMW@%" else 7.7 if char.isupper() else 6.8

@@ -37,7 +37,8 @@ AGREED = 0.8
 """Share of words of their first sentences from which proposals take the same position."""
 
 EXAMPLES = {
-    "Should agents debate an answer, or is one agent with a critic enough?": "Three stances, two rounds, one judge",
+    "Should an agent retry a failed tool call?": "Three stances, two rounds, and a judge who sees no names",
+    "Is a single agent better than a team of agents?": "They agree at once, so the second round is saved",
 }
 
 
