@@ -14,7 +14,7 @@ from protocol_graphs import SAID, Gates, human, protocol_graphs
 from psycopg.types.json import Jsonb
 
 from app.postgres import Pool, open_pool
-from app.queue import CHORE, RunQueue
+from app.queue import CHORE, CHORES, RunQueue
 from app.retention import Pruned, Retention
 
 TABLES = {
@@ -410,3 +410,29 @@ async def test_the_outlook_counts_what_is_due_and_what_is_left_alone(desk: Desk)
     assert await Retention(desk.pool, 30).outlook() == {"due": 2, "held": 1}
     assert await Retention(desk.pool, 30, 30).outlook() == {"due": 3, "held": 0}
     assert await Retention(desk.pool, 0).outlook() == {"due": 0, "held": 0}
+
+
+async def test_a_turn_whose_worker_died_in_it_is_taken_up_by_another(pool: Pool) -> None:
+    news = asyncio.Event()
+
+    async def execute(run_id: str, stopped: Any) -> None:
+        raise AssertionError("there is no run")
+
+    async def chore() -> None:
+        news.set()
+
+    queue = RunQueue(execute, chore=chore)
+    await queue.open(pool)
+    async with pool.connection() as connection:
+        dead = "insert into procrastinate_workers (last_heartbeat) values (now() - interval '1 hour') returning id"
+        worker_id = (await (await connection.execute(dead)).fetchone())["id"]  # type: ignore[index]
+        await connection.execute(
+            "insert into procrastinate_jobs (queue_name, task_name, lock, args, status, worker_id, attempts) "
+            "values (%s, %s, %s, '{\"timestamp\": 1}', 'doing', %s, 0)", (CHORES, CHORE, CHORE, worker_id),
+        )  # fmt: skip
+    assert await queue.take_back() == 1
+    worker = asyncio.create_task(queue.work(2))
+    async with asyncio.timeout(30):
+        await news.wait()
+    worker.cancel()
+    await asyncio.wait([worker])
