@@ -6,6 +6,7 @@ from pathlib import Path
 
 BENCHES = (
     ("fan_out.py", "--postgres"),
+    ("makespan.py",),
     ("react_turns.py", "--repeats", "9"),
     ("waist.py",),
     ("visible.py",),
