@@ -25,6 +25,7 @@ WORTH_SHARE = 0.05
 SMALL_MODEL_TIME = 0.5
 SMALL_MODEL_PRICE = 0.2
 """Of a routine step on the small model, against the same on the large one: an assumption, and called one."""
+ASSUMED = "reckoned with half the time and a fifth of the price"
 FREE_OF_DOUBT = frozenset({"straggler", "wider", "tries"})
 DOUBT = 0.7
 """A change that may change the answer must gain more than one that cannot."""
@@ -232,7 +233,7 @@ class Work:
             calls_s = _spent_s(lane, ("ttft", "model"))
             quicker = self.seconds[lane.id] - calls_s * (1 - SMALL_MODEL_TIME)
             saved = None if lane.cost_usd is None else lane.cost_usd * (1 - SMALL_MODEL_PRICE)
-            told = f"Give {_quoted(lane)} to the small model: it writes for the team, not for the reader."
+            told = f"Give {_quoted(lane)} to the small model: {ASSUMED}."
             yield Change("small_model", told, self._gain_s(seconds={lane.id: quicker}), (lane.id,), saved)
 
     def _one_round_less(self) -> Iterator[Change]:

@@ -165,7 +165,8 @@ def endpoints(settings: Settings, model_url: str) -> dict[str, Endpoint]:
         "rerank": (settings.rerank_url, settings.rerank_model or settings.model),
     }
     own = {role: Endpoint(url or model_url, model, settings.model_key) for role, (url, model) in roles.items()}
-    return {"large": large, **own}
+    same = (large.url, large.model)  # the same served model has the same price
+    return {"large": large, **{role: large if (it.url, it.model) == same else it for role, it in own.items()}}
 
 
 def deadlines(settings: Settings) -> Deadlines:

@@ -121,10 +121,11 @@ def _request(view: Json, request: Json) -> None:
     if request["answer"] is not None or view["status"] not in UNFINISHED:
         return
     key, choices, args = f"{view['run_id']}_{request['id']}", request.get("choices") or (), None
+    part = _editable(request)
     with st.container(border=True, key=f"request_{key}"):
         st.html(f"<p><b>{escape(need_words(request))}</b> {escape(str(request.get('what') or ''))}</p>")
-        if request.get("args") is not None:
-            given = json.dumps(request["args"], ensure_ascii=False, indent=2)
+        if request.get(part) is not None:
+            given = json.dumps(request[part], ensure_ascii=False, indent=2)
             text = st.text_area("What it is given", given, key=f"args_{key}", disabled="edit" not in choices)
             args = text if text != given else None
         words = st.text_input("In your words" if choices else "Your answer", key=f"words_{key}")
@@ -136,10 +137,15 @@ def _request(view: Json, request: Json) -> None:
                 _act(label, f"{choice}_{key}", partial(_answer, view, request, answer, args))
 
 
+def _editable(request: Json) -> str:
+    """What of a request a person may change: the arguments of a call, or a plan."""
+    return "plan" if request.get("kind") == "plan" else "args"
+
+
 def _answer(view: Json, request: Json, answer: Any, args: str | None) -> None:
     if args is not None and answer["decision"] == "edit":
         try:
-            answer = {**answer, "args": json.loads(args)}
+            answer = {**answer, _editable(request): json.loads(args)}
         except ValueError as error:
             raise ApiProblem(f"This is not JSON: {error}.", "Mend it, then send it again.") from error
     session.api().answer(view["run_id"], request["id"], answer)

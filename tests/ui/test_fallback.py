@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from streamlit import config
 from streamlit.testing.v1 import AppTest
@@ -79,6 +80,21 @@ def test_requests_are_answered_with_native_fields(page: AppTest, site: Any) -> N
     page.text_input[0].set_value("Europe").run()
     next(button for button in page.button if button.label == "Answer").click().run()
     assert "<p>All of it is settled.</p>" in html(page)
+
+
+def test_a_plan_is_changed_as_text(page: AppTest, site: Any) -> None:
+    site.clock(hold=9)
+    page.chat_input(key="question").set_value("!review please").run()
+    assert not page.exception
+    assert "Run this plan?" in html(page)
+    given = page.text_area[0].value
+    page.text_area[0].set_value(given.replace("Cut-over steps", "Steps")).run()
+    next(button for button in page.button if button.label == "Approve with edits").click().run()
+    assert not page.exception
+    view = httpx.get(f"{site.url}/api/runs/{site.clock()['runs'][-1]}/view").json()
+    answer = view["requests"][0]["answer"]
+    assert answer["decision"] == "edit"
+    assert [task["title"] for task in answer["plan"]["tasks"]][-1] == "Steps"
 
 
 def test_hostile_text_is_text(page: AppTest, site: Any) -> None:
