@@ -15,6 +15,7 @@ from app.markup import blocks
 from app.projection import RunView, cited_keys
 from app.readings import critical_path, floor_s, late_s, median_s, serial_s, speedup
 from app.shapes import Drawing, Edge, Shape, draw, lane_of_task
+from app.statements import marked
 from app.status_line import status_line
 
 JSON = dict[str, Any]
@@ -293,8 +294,9 @@ class LiveView:
 
     def _answer(self, numbers: Mapping[str, int]) -> JSON:
         text, final = self.view.answer, self.view.final
-        tree = self._blocks("", text, numbers, not final)
-        unsupported = sum(_claims_nothing_cited(block) for block in tree) if final and self.view.sources else 0
+        tree, unsupported = self._blocks("", text, numbers, not final), 0
+        if final and self.view.sources:
+            tree, unsupported = marked(tree)
         return {"text": text, "blocks": tree, "final": final, "unsupported": unsupported}
 
 
@@ -312,19 +314,6 @@ def _answer_patch(before: JSON, after: JSON) -> JSON:
     if after["text"].startswith(before["text"]):
         return {**out, "append": after["text"][len(before["text"]) :]}
     return {**out, "text": after["text"]}
-
-
-def _claims_nothing_cited(block: Any) -> bool:
-    """A paragraph or list that states something and cites nothing."""
-    if not isinstance(block, list) or block[0] not in ("p", "ul", "ol"):
-        return False
-    if block[0] in ("ul", "ol"):
-        return any(isinstance(item, list) and not _has_citation(item) for item in block[2])
-    return not _has_citation(block)
-
-
-def _has_citation(node: Any) -> bool:
-    return isinstance(node, list) and (node[0] == "cite" or any(_has_citation(child) for child in node[2]))
 
 
 def _sources(view: RunView, numbers: Mapping[str, int]) -> list[JSON]:

@@ -237,4 +237,4 @@ def _char_width(char: str) -> float:
     """About what a letter takes at 13 px in the page's typeface; the page measures and cuts what is wider."""
     if char in "iljtfrI.,:;'|!()[] -":
         return 3.9
-    return 9.8 if char in "mwMW@%" else 7.7 if char.isupper() else 6.8
+    return 9.8 if char in "mwMW@%" else 7.7 if char.isupper() else 6.5

@@ -227,6 +227,17 @@ def test_sources_are_listed_cited_first(open_page: Open, site: Any) -> None:
     assert texts(page, ".source-head b") == ["backup-policy.docx"]
 
 
+def test_a_statement_without_a_source_is_underlined_and_the_line_is_explained(open_page: Open, site: Any) -> None:
+    site.clock(hold=30)
+    page = open_page()
+    run_example(page)
+    page.wait_for_selector(RUN_ENDED)
+    assert texts(page, ".answer .bare") == ["Keep replication running backwards for a week."]
+    style = "node => [getComputedStyle(node).textDecorationStyle, node.title]"
+    assert page.locator(".answer .bare").evaluate(style) == ["dotted", "No source is cited for this statement."]
+    assert page.inner_text(".bare-note").split() == ["underlined", "1", "statement", "without", "a", "source"]
+
+
 def test_an_answer_is_copied_with_its_sources(open_page: Open, site: Any) -> None:
     site.clock(hold=30)
     page = open_page()

@@ -50,6 +50,7 @@ function makeNode([tag, attrs], onCite) {
     const body = el("table");
     return withBody(el("div", { class: "table" }, body), body);
   }
+  if (tag === "bare") return el("span", { class: "bare", title: "No source is cited for this statement." });
   if (!TAGS.has(tag)) return el("span");
   const node = el(tag, { class: attrs.align ? `align-${attrs.align}` : null });
   if (tag === "ol" && Number.isInteger(attrs.start)) setAttr(node, "start", attrs.start);

@@ -59,7 +59,7 @@ class Turn {
       const notes = cited.map((source) => `[${source.n}] ${[source.title || source.document, pageOf(source)].filter(Boolean).join(", ")}`);
       return [plainText(this.view.answer.blocks), notes.join("\n")].filter(Boolean).join("\n\n");
     });
-    this.note = el("span", { class: "muted" });
+    this.note = el("span", { class: "muted bare-note" }, el("span", { class: "bare", "aria-hidden": "true" }, "underlined"), " ", el("span"));
     this.sourcesButton = el("button", { type: "button", class: "btn quiet small",
       on: { click: () => this.deps.onOpen(this, "sources") } });
     return el("div", { class: "actions", hidden: true }, copy, this.sourcesButton, this.comparison.ask, el("span", { class: "space" }), this.note);
@@ -219,7 +219,8 @@ class Turn {
     show(this.sourcesButton, cited > 0);
     setText(this.sourcesButton, plural(cited, "source"));
     const bare = view.answer.unsupported;
-    setText(this.note, bare ? `${plural(bare, "statement")} without a source` : "");
+    setText(this.note.lastChild, bare ? `${plural(bare, "statement")} without a source` : "");
+    show(this.note.firstChild, !!bare && cited > 0); // where nothing is cited, nothing is underlined
     if (this.row) this.comparison.update(view, this.row.siblings);
   }
 
