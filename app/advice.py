@@ -41,6 +41,11 @@ class Change:
     lane_ids: tuple[str, ...]
     gain_usd: float | None = None
 
+    def shown(self) -> dict[str, Any]:
+        """As the API tells it."""
+        told = {name: getattr(self, name) for name in ("kind", "text", "lane_ids", "gain_usd")}
+        return {**told, "gain_s": round(self.gain_s, 2)}
+
     @property
     def weight(self) -> float:
         """What it counts for when only one can be named."""
@@ -64,12 +69,11 @@ class Advice:
 
     def shown(self) -> dict[str, Any]:
         """As the API tells it."""
-        change = self.change and {name: getattr(self.change, name) for name in ("kind", "text", "lane_ids")}
         return {
             **{name: round(getattr(self, name), 2) for name in ("took_s", "serial_s", "floor_s", "speedup")},
             "ceiling": None if self.ceiling is None else round(self.ceiling, 2),
             "path": [{"lane_id": id_, "title": title, "seconds": round(s, 2)} for id_, title, s in self.path],
-            "change": change and {**change, "gain_s": round(self.change.gain_s, 2), "gain_usd": self.change.gain_usd},
+            "change": self.change.shown() if self.change else None,
             "text": self.text,
         }
 

@@ -60,7 +60,7 @@ class Api:
     ) -> Json:
         """Send once: the key makes a repeat of this very request harmless. `meanwhile`: what a going run has of it."""
         messages = {"messages": [{"role": "user", "content": question}]}
-        body = {"assistant_id": graph, "input": messages, "multitask_strategy": meanwhile}
+        body: Json = {"assistant_id": graph, "input": messages, "multitask_strategy": meanwhile}
         body |= {"review_plan": True} if review_plan else {}
         return self._json("POST", f"threads/{thread_id}/runs", json=body, headers={"Idempotency-Key": uuid4().hex})
 

@@ -1,15 +1,17 @@
 """Which model serves which role, and at what price."""
 
+from typing import Any
+
 from app.compose import endpoints
 from app.settings import Settings
 
 URL = "http://127.0.0.1:9/v1"
 
 
-def served(**more: object) -> Settings:
+def served(**more: Any) -> Settings:
     return Settings(
         _env_file=None, model_url=URL, model="big", price_in_usd_per_mtok=1, price_out_usd_per_mtok=2, **more
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_the_same_model_has_the_same_price_in_every_role() -> None:
