@@ -67,8 +67,9 @@ def checked(
 
 
 def _check_words(sub: SubTask, at: int) -> None:
-    if not sub.question.strip():
-        raise BadPlan(f"sub-task {sub.id}: its question is empty", f"tasks.{at}.question")
+    for name in ("id", "question"):
+        if not getattr(sub, name).strip():
+            raise BadPlan(f"sub-task {sub.id or at + 1}: its {name} is empty", f"tasks.{at}.{name}")
     sizes = (("id", MAX_LABEL_CHARS), ("title", MAX_LABEL_CHARS), ("question", MAX_QUESTION_CHARS))
     for name, most in sizes:
         if (size := len(getattr(sub, name))) > most:

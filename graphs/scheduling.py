@@ -14,12 +14,11 @@ Three traps decide the shape of this file:
   failure is data: a `Finding` with a state.
 - A sub-task may have finished and its worker died before anybody heard of it. So a resumed run tells of it once more.
 
-Who may work and who is late is decided in `graphs/stragglers.py`, what a plan is worth in `graphs/plans.py`.
+Who may work and who is late is decided in `graphs/stragglers.py`, who waits for whom in `graphs/waiting.py`, what a
+plan is worth in `graphs/plans.py`.
 """
 
 import asyncio
-import math
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -36,10 +35,9 @@ from graphs.plans import BadPlan as BadPlan
 from graphs.plans import Order, estimates, runnable
 from graphs.plans import checked as checked
 from graphs.stragglers import Pace, Places, Turn
+from graphs.waiting import END, Waits
 
 State = Literal["done", "partial", "failed", "timed_out", "skipped", "cancelled"]
-END = ""
-"""Stands for the end of the plan, which waits like a sub-task. No sub-task has an empty id that counts."""
 NO_OTHER_WAY = (ModelUnavailable, ModelRefusedRequest, BudgetExceeded)
 """Failures that another plan meets again."""
 GOOD = frozenset({"done", "partial"})
@@ -144,13 +142,7 @@ class Run:
         self._pace = Pace(remedies.late_by_s, self._is_late if remedies.twin else None)
         self._told: set[str] = set()
         self._given_up: set[str] = set()
-        self._found: dict[str, asyncio.Future[Finding | None]] = {sub.id: asyncio.Future() for sub in plan.tasks}
-        for sub in plan.tasks:
-            if sub.id in known:
-                self._found[sub.id].set_result(known[sub.id])
-        self._needs = _needs(plan)
-        self._waiting = Counter(need for needs in self._needs.values() for need in needs)
-        """How many steps still wait for each."""
+        self._waits = Waits(plan, limits.quorum, known)
 
     async def findings(self) -> list[Finding]:
         """All findings; or one interrupt with every question in it; or what else ended the node."""
@@ -158,7 +150,7 @@ class Run:
         # dispatched in plan order, before any has had a chance to finish: see the first trap above
         calls = [(sub, begin(self, sub)) for sub in self.plan.tasks if sub.id not in self.known]
         watches = [asyncio.ensure_future(self._hurried())]
-        if self._quorum(last := len(self._needs[END])) < last:
+        if self._waits.is_early(END):
             watches.append(asyncio.ensure_future(self._ended_early()))
         try:
             outcomes = await asyncio.gather(*(self._publish(sub, it) for sub, it in calls), return_exceptions=True)
@@ -175,38 +167,34 @@ class Run:
         try:
             finding = await call
         except BaseException:
-            self._settle(sub.id, None)
+            self._waits.settle(sub.id, None)
             raise
         if sub.id in self._told:
-            self._settle(sub.id, finding)
+            self._waits.settle(sub.id, finding)
             return finding
         self._pace.remember(finding.seconds if finding.state in GOOD else 0.0)
-        self._settle(sub.id, finding)
+        self._waits.settle(sub.id, finding)
         return await self._report(finding)
-
-    def _settle(self, id_: str, finding: Finding | None) -> None:
-        if not self._found[id_].done():
-            self._found[id_].set_result(finding)
 
     # -- one sub-task ------------------------------------------------------------------------------------------------
 
     async def one(self, sub: SubTask) -> Finding:
         """Wait for its inputs and a place, do it, and tell."""
-        inputs = await self._enough(sub.depends_on)
+        inputs = await self._waits.enough(sub.id)
         self._told.add(sub.id)
         self._go_on(sub.id)
-        if inputs and not any(finding.text for finding in inputs) and self._waiting[sub.id]:
+        if inputs and not any(finding.text for finding in inputs) and self._waits.wanted(sub.id):
             finding = Finding(sub.id, sub.title, "skipped", reason="nothing it depends on has a result")
-            self._settle(sub.id, finding)
+            self._waits.settle(sub.id, finding)
             return await self._report(finding)
         async with self._places.place(self._urgency[sub.id]):
             finding = self._not_begun(sub) or await self._tries(sub, inputs)
             # before the place is free: those whose inputs are complete now line up for it like everybody else
-            self._settle(sub.id, finding)
+            self._waits.settle(sub.id, finding)
         return await self._report(finding)
 
     def _not_begun(self, sub: SubTask) -> Finding | None:
-        if not self._waiting[sub.id]:
+        if not self._waits.wanted(sub.id):
             return Finding(sub.id, sub.title, "cancelled", reason="not begun: enough of the others were done")
         if not self.allowance.concluding():
             return None
@@ -332,36 +320,14 @@ class Run:
 
     # -- what ends the waiting ---------------------------------------------------------------------------------------
 
-    def _quorum(self, of: int) -> int:
-        """How many of so many results are enough."""
-        return min(of, self.plan.quorum or math.ceil(self.limits.quorum * of))
-
     async def _ended_early(self) -> None:
-        await self._enough(self._needs[END])
+        """With a quorum, the end of the plan does not wait for all that nothing else waits for."""
+        await self._waits.enough(END)
         self._go_on(END)
-
-    async def _enough(self, ids: Sequence[str]) -> list[Finding]:
-        """The findings of `ids` that are there when enough have a result, in their order."""
-        waits = [self._found[id_] for id_ in dict.fromkeys(ids)]
-        enough = self._quorum(len(waits))
-        if enough == len(waits):
-            found = [await wait for wait in waits]
-        else:
-            while sum(_has_result(wait) for wait in waits) < enough and not all(wait.done() for wait in waits):
-                open_ = [wait for wait in waits if not wait.done()]
-                await asyncio.wait(open_, return_when=asyncio.FIRST_COMPLETED)
-            found = [wait.result() for wait in waits if wait.done()]
-        ready = [finding for finding in found if finding is not None]
-        if len(ready) < len(found) and sum(bool(finding.text) for finding in ready) < enough:
-            raise GraphInterrupt(())  # it waits for a sub-task that waits for a person
-        return ready
 
     def _go_on(self, step: str) -> None:
         """A step waits for its inputs no longer. What nobody waits for is not worth its price."""
-        for id_ in self._needs.pop(step, ()):
-            self._waiting[id_] -= 1
-            if self._waiting[id_] or self._found[id_].done():
-                continue
+        for id_ in self._waits.go_on(step):
             if turn := self._pace.turns.get(id_):
                 turn.say("enough")
             elif id_ not in self._told:  # it still waits itself, and nothing has to be done for it
@@ -375,17 +341,6 @@ class Run:
     async def _report(self, finding: Finding) -> Finding:
         await self.engine.tell("agent.finished", asdict(finding))
         return finding
-
-
-def _needs(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Step -> what it waits for. The end of the plan waits for what nothing else waits for."""
-    needs = {sub.id: tuple(dict.fromkeys(sub.depends_on)) for sub in plan.tasks}
-    needed = {need for needs_ in needs.values() for need in needs_}
-    return {**needs, END: tuple(id_ for id_ in needs if id_ not in needed)}
-
-
-def _has_result(wait: asyncio.Future[Finding | None]) -> bool:
-    return wait.done() and (finding := wait.result()) is not None and bool(finding.text)
 
 
 def _winner(rivals: Sequence[asyncio.Future[Finding]]) -> Finding | None:

@@ -41,6 +41,7 @@ def plan_of(*tasks: SubTask, **more: Any) -> Plan:
         ),
         ([sub_task("a", "z", "y")], "sub-task a: depends on z, y, which the plan does not hold", "tasks.0.depends_on"),
         ([sub_task("a", "a")], "sub-tasks wait for each other: a -> a", "tasks.0.depends_on"),
+        ([sub_task("")], "sub-task 1: its id is empty", "tasks.0.id"),
         ([sub_task("a", question=" ")], "sub-task a: its question is empty", "tasks.0.question"),
         ([sub_task("a", title="t" * 201)], "sub-task 1: title of 201 characters of at most 200", "tasks.0.title"),
         ([sub_task("a", tools=["shell", "search"])], "sub-task a: researcher has no tool shell", "tasks.0.tools"),
@@ -185,7 +186,7 @@ def best_seen(plan: Plan, width: int) -> float:
     ids, took = [sub.id for sub in plan.tasks], {sub.id: sub.estimate_s for sub in plan.tasks}
     ranks = [dict(zip(ids, range(len(ids)), strict=True)), {id_: -took[id_] for id_ in ids}]
     ranks += [{id_: random.Random(f"{nth} {id_}").random() for id_ in ids} for nth in range(20)]
-    return min(map(listed, ranks))
+    return min(listed(rank) for rank in ranks)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -14,7 +14,7 @@ from graphs.scheduling import Engine, Finding, Remedies, run_plan
 Value = TypeVar("Value")
 
 
-class _Jumps(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Jumps(selectors.DefaultSelector):
     """Waits for nothing: what would be waited is added to the clock."""
 
     now = 0.0
