@@ -154,7 +154,7 @@ async def described_installation(sextant: App) -> dict[str, Any]:
         ],
         "examples": [
             {"graph": it.name, "question": question, "note": note}
-            for it in sorted(activities, key=lambda it: it.name, reverse=True)
+            for it in sorted(activities, key=lambda it: (it.name != "research", it.name != "chat", it.name))
             for question, note in it.examples.items()
         ],
         "index": {name: getattr(stats, name) for name in ("documents", "chunks", "embedded", "pending")},
