@@ -77,6 +77,18 @@ _FINISH = _OWNED.format(act="procrastinate_finish_job_v1(id, %(status)s::procras
 _RETRY = _OWNED.format(act="procrastinate_retry_job_v2(id, now(), null, null, null)")
 
 
+# behind a run that never began waits what waits for the runs before it
+_WAITING = """
+with recursive below as (
+    select run_id, status, created_at, sx_never_began(r) as passed_over from runs r where parent_run_id = %s
+    union all
+    select r.run_id, r.status, r.created_at, sx_never_began(r) from runs r
+    join below on r.parent_run_id = below.run_id where below.passed_over
+)
+select run_id from below where status = 'queued' order by created_at
+"""
+
+
 class OwnedJobs(JobManager):
     """Ends or retries a job only while it is in the hands that it was seen in."""
 
@@ -135,8 +147,7 @@ class RunQueue:
 
     async def release_children(self, connection: Any, run_id: str) -> None:
         """Queue the runs that were to go on from this one, inside the transaction that ends it."""
-        waiting = "select run_id from runs where parent_run_id = %s and status = 'queued' order by created_at"
-        for row in await (await connection.execute(waiting, (run_id,))).fetchall():
+        for row in await (await connection.execute(_WAITING, (run_id,))).fetchall():
             await self.defer(connection, row["run_id"])
 
     async def abort(self, job_id: int) -> None:

@@ -233,13 +233,14 @@ class Runs:
                            actual=row["run_id"], fix="wait for it, or choose enqueue or interrupt")  # fmt: skip
 
     async def _queue_when_due(self, connection: Any, run_id: str, parent: str | None) -> None:
-        """Queue the run now, unless its parent is going: then the parent's end queues it."""
-        if parent:
+        """Queue the run now, unless what it goes on from is going: then the end of that queues it."""
+        while parent:
             # locks out the parent's end, which looks for children and must not miss this one
-            locked = await connection.execute("select status from runs where run_id = %s for update", (parent,))
-            row = await locked.fetchone()
+            look = "select status, parent_run_id, sx_never_began(r) as skipped from runs r where run_id = %s for update"
+            row = await (await connection.execute(look, (parent,))).fetchone()
             if row and row["status"] not in TERMINAL:
                 return
+            parent = row["parent_run_id"] if row and row["skipped"] else None
         await self.queue.defer(connection, run_id)
 
     async def run(self, run_id: str, owner: str = "local", *, connection: Any = None) -> Row:

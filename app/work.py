@@ -37,8 +37,7 @@ _CLAIM = """
 update runs set status = 'running', epoch = epoch + 1, worker = %(worker)s, losses = losses + (status = 'running')::int,
     lease_until = now() + %(lease_s)s * interval '1 second', started_at = coalesce(started_at, now())
 where run_id = %(run_id)s and (status = 'queued' or (status = 'running' and lease_until < now()))
-    and not exists (select 1 from runs parent where parent.run_id = runs.parent_run_id
-                    and parent.status in ('queued', 'running', 'waiting'))
+    and not sx_behind(runs.parent_run_id)
 returning *
 """
 _FAILED = """
@@ -54,8 +53,7 @@ returning run_id, wish
 _ORPHANS = """
 select run_id from runs where (status = 'queued' or (status = 'running' and lease_until < now()))
     and created_at < now() - interval '10 seconds'
-    and not exists (select 1 from runs parent where parent.run_id = runs.parent_run_id
-                    and parent.status in ('queued', 'running', 'waiting'))
+    and not sx_behind(runs.parent_run_id)
     and not exists (select 1 from procrastinate_jobs j where j.id = runs.job_id and j.status in ('todo', 'doing'))
 for update skip locked
 """
