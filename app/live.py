@@ -156,6 +156,7 @@ class LiveView:
             "sources": _sources(view, numbers),
             "missing": view.missing,
             "error": view.error,
+            "memory": view.memory.entries,
             "requests": [dict(request) for request in view.requests.values()],
             "unreadable": [{"role": role, "rung": rung, "n": n} for (role, rung), n in view.unreadable.items()],
             "budget": view.budget,

@@ -11,6 +11,7 @@ from typing import Any
 from app.citations import CITATION_CHARS, cited_keys
 from app.events import ROOT, RunEvent
 from app.lanes import ENDED, Call, Lane, Lanes, Meters, Segment, call_figures
+from app.memory_view import MemoryView
 from app.shapes import Shape, lane_of_task, sub_tasks
 
 __all__ = ["ENDED", "Lane", "Meters", "RunView", "Segment", "cited_keys", "project"]
@@ -42,6 +43,7 @@ class RunView:
         self.calls: dict[str, Call] = {}
         self.meters = Meters()
         self.sources: dict[str, dict[str, Any]] = {}
+        self.memory = MemoryView()
         self.answer = ""
         self.final = False
         self.missing: list[dict[str, str]] = []
@@ -286,6 +288,10 @@ class RunView:
             if later.state == "blocked" and all(before.state in ENDED for before in self.lanes.before(later)):
                 later.state = "ready"
 
+    def _memory_written(self, event: RunEvent, at: float) -> None:
+        lane = self.lanes.of(event.span_id)
+        lane.activity = self.memory.written(event.data, at, lane.id)
+
     # -- model calls -------------------------------------------------------------------------------------------------
 
     def _llm_started(self, event: RunEvent, at: float) -> None:
@@ -449,6 +455,9 @@ _STEPS: Mapping[str, Callable[[RunView, RunEvent, float], None]] = {
     "plan.revised": RunView._plan_revised,
     "agent.twin_started": RunView._twin_started,
     "agent.cancelled": RunView._agent_cancelled,
+    "memory.written": RunView._memory_written,
+    "memory.recalled": lambda view, event, at: view.memory.recalled(event.data, at, view.lanes.of(event.span_id).id),
+    "memory.paged": lambda view, event, at: view.memory.paged(event.data, at, event.span_id),
     "llm.started": RunView._llm_started,
     "llm.token": RunView._llm_token,
     "llm.finished": RunView._llm_finished,
