@@ -29,11 +29,35 @@ class Ingest:
     progress: dict[str, Any] = field(default_factory=dict)
 
 
+class Ingests:
+    """Uploads at work, and the last ones that ended."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Ingest] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, sextant: App, uploads: list[Upload], folder: tempfile.TemporaryDirectory[str]) -> str:
+        """Index these in the background, then remove the folder; the id to ask by."""
+        ingest_id = uuid4().hex
+        self._known[ingest_id] = ingest = Ingest()
+        for old in list(self._known)[:-KEPT_INGESTS]:
+            del self._known[old]
+        task = asyncio.create_task(_ingest(sextant, ingest, uploads, folder))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return ingest_id
+
+    def find(self, ingest_id: str) -> Ingest:
+        """Raises NotFound."""
+        if not (known := self._known.get(ingest_id)):
+            raise NotFound(f"there is no ingest {ingest_id}")
+        return known
+
+
 def documents_router(get_app: Callable[[], App]) -> APIRouter:
     """Routes under `/documents`, `/ingests` and `/passages`."""
     router = APIRouter(tags=["documents"])
-    ingests: dict[str, Ingest] = {}
-    tasks: set[asyncio.Task[None]] = set()
+    ingests = Ingests()
 
     @router.get("/documents")
     async def documents() -> dict[str, Any]:
@@ -51,20 +75,12 @@ def documents_router(get_app: Callable[[], App]) -> APIRouter:
                 raise Rejected("files_missing", "files: none was sent", field="files", fix="send at least one file")
             folder = tempfile.TemporaryDirectory(dir=_uploads(sextant), prefix="upload-")
             uploads = [await _kept(it, Path(folder.name), sextant.settings.max_upload_mb) for it in files]
-        ingest_id = uuid4().hex
-        ingests[ingest_id] = ingest = Ingest()
-        for old in list(ingests)[:-KEPT_INGESTS]:
-            del ingests[old]
-        task = asyncio.create_task(_ingest(sextant, ingest, uploads, folder))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        return {"ingest_id": ingest_id}
+        return {"ingest_id": ingests.begin(sextant, uploads, folder)}
 
     @router.get("/ingests/{ingest_id}")
     async def ingest(ingest_id: str) -> dict[str, Any]:
         """How far an upload is."""
-        if not (known := ingests.get(ingest_id)):
-            raise NotFound(f"there is no ingest {ingest_id}")
+        known = ingests.find(ingest_id)
         return {"state": known.state, **known.progress, "pending_vectors": get_app().corpus.stats().pending}
 
     @router.delete("/documents/{document_id}", status_code=204)
@@ -72,6 +88,13 @@ def documents_router(get_app: Callable[[], App]) -> APIRouter:
         """Take a document out of the index."""
         if not await get_app().corpus.remove(document_id):
             raise NotFound(f"there is no document {document_id}")
+
+    _opening(router, get_app)
+    return router
+
+
+def _opening(router: APIRouter, get_app: Callable[[], App]) -> None:
+    """Routes to what a citation opens."""
 
     @router.get("/documents/{document_id}/file")
     async def original(document_id: str) -> Response:
@@ -102,8 +125,6 @@ def documents_router(get_app: Callable[[], App]) -> APIRouter:
             "after": by_place.get(chunk.ordinal + 1),
             "openable": corpus.original(chunk.document_id) is not None,
         }
-
-    return router
 
 
 def _uploads(sextant: App) -> Path:

@@ -115,6 +115,11 @@ def threads_router(get_app: GetApp) -> APIRouter:
         """Stop and remove a conversation."""
         await get_app().runs.delete_thread(thread_id, owner)
 
+    _runs_of_thread(router, get_app)
+    return router
+
+
+def _runs_of_thread(router: APIRouter, get_app: GetApp) -> None:
     @router.get("/threads/{thread_id}/runs")
     async def thread_runs(thread_id: str, owner: Owner) -> dict[str, Any]:
         """Runs of the branch that is being read, oldest first, each with the branches beside it.
@@ -144,8 +149,6 @@ def threads_router(get_app: GetApp) -> APIRouter:
         )
         return public(run)
 
-    return router
-
 
 def public(run: Mapping[str, Any]) -> dict[str, Any]:
     """A run's row as strangers see it."""
@@ -169,12 +172,37 @@ def public(run: Mapping[str, Any]) -> dict[str, Any]:
 def runs_router(get_app: GetApp, streams: Streams) -> APIRouter:
     """Routes under `/runs`, and the questions that runs ask."""
     router = APIRouter(tags=["runs"])
-    watching = watching_of(get_app)
 
     @router.get("/runs/{run_id}")
     async def run(run_id: str, owner: Owner) -> dict[str, Any]:
         """One run, with its output once it has one."""
         return public(await get_app().runs.run(run_id, owner))
+
+    @router.get("/runs/{run_id}/history")
+    async def history(run_id: str, owner: Owner) -> dict[str, Any]:
+        """Checkpoints of the run, newest first; `pruned` says why there are none any more."""
+        found = await get_app().runs.run(run_id, owner)
+        checkpoints = [] if found["pruned_at"] else await get_app().steering.history(run_id, owner)
+        return {"checkpoints": checkpoints, "pruned": pruned_words(found)}
+
+    @router.get("/runs/{run_id}/effects")
+    async def effects(run_id: str, owner: Owner) -> dict[str, Any]:
+        """What has left Sextant in this run; `pruned` says why nothing is known of it any more."""
+        found = await get_app().runs.run(run_id, owner)
+        return {"effects": await get_app().steering.effects(run_id, owner), "pruned": pruned_words(found)}
+
+    @router.post("/runs/{run_id}/fork")
+    async def fork(run_id: str, body: ForkBody, owner: Owner) -> dict[str, Any]:
+        """A new run from a checkpoint of this one, with its state or its question changed."""
+        return public(await get_app().steering.fork(run_id, body.checkpoint_id, body.values, body.question, owner))
+
+    _steering(router, get_app)
+    _looking(router, get_app, streams)
+    return router
+
+
+def _steering(router: APIRouter, get_app: GetApp) -> None:
+    """Routes of what a person does to a run, and of what it asks."""
 
     @router.post("/runs/{run_id}/cancel", status_code=202)
     async def cancel(run_id: str, owner: Owner) -> dict[str, Any]:
@@ -206,23 +234,10 @@ def runs_router(get_app: GetApp, streams: Streams) -> APIRouter:
         """Answer one question of a waiting run. The first answer counts; a later one is told so."""
         return public(await get_app().steering.answer(run_id, interrupt_id, body.answer, owner))
 
-    @router.get("/runs/{run_id}/history")
-    async def history(run_id: str, owner: Owner) -> dict[str, Any]:
-        """Checkpoints of the run, newest first; `pruned` says why there are none any more."""
-        found = await get_app().runs.run(run_id, owner)
-        checkpoints = [] if found["pruned_at"] else await get_app().steering.history(run_id, owner)
-        return {"checkpoints": checkpoints, "pruned": pruned_words(found)}
 
-    @router.get("/runs/{run_id}/effects")
-    async def effects(run_id: str, owner: Owner) -> dict[str, Any]:
-        """What has left Sextant in this run; `pruned` says why nothing is known of it any more."""
-        found = await get_app().runs.run(run_id, owner)
-        return {"effects": await get_app().steering.effects(run_id, owner), "pruned": pruned_words(found)}
-
-    @router.post("/runs/{run_id}/fork")
-    async def fork(run_id: str, body: ForkBody, owner: Owner) -> dict[str, Any]:
-        """A new run from a checkpoint of this one, with its state or its question changed."""
-        return public(await get_app().steering.fork(run_id, body.checkpoint_id, body.values, body.question, owner))
+def _looking(router: APIRouter, get_app: GetApp, streams: Streams) -> None:
+    """Routes that show a run while it goes on."""
+    watching = watching_of(get_app)
 
     @router.get("/runs/{run_id}/view")
     async def view(run_id: str, owner: Owner) -> Response:
@@ -242,8 +257,6 @@ def runs_router(get_app: GetApp, streams: Streams) -> APIRouter:
         """The run as a view, then what changes in it."""
         await get_app().runs.run(run_id, owner)
         return streams.response(owner, watching.read(run_id, owner))
-
-    return router
 
 
 def watching_of(get_app: GetApp) -> Watching:

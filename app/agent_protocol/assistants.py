@@ -75,18 +75,7 @@ def assistants_router(get_app: Callable[[], App]) -> APIRouter:
     @router.get("/{assistant_id}/schemas")
     async def schemas(assistant_id: str) -> Response:
         """JSON schemas of what goes in, comes out and is kept."""
-        activity = activity_of(get_app(), assistant_id)
-        builder = activity.builder
-        return wire.reply(
-            {
-                "graph_id": activity.name,
-                "input_schema": _schema(builder.input_schema),
-                "output_schema": _schema(builder.output_schema),
-                "state_schema": _schema(builder.state_schema),
-                "config_schema": {"type": "object", "properties": {}},
-                "context_schema": None,
-            }
-        )
+        return wire.reply(_schemas(activity_of(get_app(), assistant_id)))
 
     @router.get("/{assistant_id}/subgraphs")
     async def subgraphs(assistant_id: str) -> dict[str, Any]:
@@ -95,6 +84,18 @@ def assistants_router(get_app: Callable[[], App]) -> APIRouter:
         return {}
 
     return router
+
+
+def _schemas(activity: Activity) -> dict[str, Any]:
+    builder = activity.builder
+    return {
+        "graph_id": activity.name,
+        "input_schema": _schema(builder.input_schema),
+        "output_schema": _schema(builder.output_schema),
+        "state_schema": _schema(builder.state_schema),
+        "config_schema": {"type": "object", "properties": {}},
+        "context_schema": None,
+    }
 
 
 def _schema(state: type[Any]) -> dict[str, Any] | None:

@@ -104,18 +104,7 @@ def threads_router(get_app: Callable[[], App]) -> APIRouter:
     @router.post("/search")
     async def search(body: ThreadSearch, owner: Owner) -> Response:
         """Threads that match, with their states unless `select` leaves those out."""
-        app, only = get_app(), body.select or ()
-        found = await Rows(app.pool, owner).search(
-            where_of(app, body), limit=body.limit, offset=body.offset, sort_by=body.sort_by, sort_order=body.sort_order
-        )
-        more = {"X-Pagination-Next": str(body.offset + body.limit)} if len(found) == body.limit else {}
-        if only and not {"values", "interrupts"} & set(only):
-            return wire.reply([wire.thread(row, None, only) for row in found], more)
-        reader, out = Reader(app), []
-        for row in found:
-            _, state = await reader.current(row, await app.runs.runs(row["thread_id"], owner))
-            out.append(wire.thread(row, state, only))
-        return wire.reply(out, more)
+        return await _found(get_app(), owner, body)
 
     @router.post("/count")
     async def count(body: ThreadWhere, owner: Owner) -> int:
@@ -153,81 +142,105 @@ def threads_router(get_app: Callable[[], App]) -> APIRouter:
 
 
 def _states(router: APIRouter, get_app: Callable[[], App]) -> None:
-    async def state_of(
-        thread_id: str, owner: str, checkpoint_id: str | None, subgraphs: bool, select: Sequence[str] | None
-    ) -> Response:
-        app = get_app()
-        reader, runs = Reader(app), await app.runs.runs(thread_id, owner)
-        if checkpoint_id is None:
-            thread = await app.runs.thread(thread_id, owner)
-            run, snapshot = await reader.current(thread, runs, subgraphs=subgraphs)
-        else:
-            run = await reader.run_of(thread_id, checkpoint_id, runs)
-            snapshot = await reader.at(run, checkpoint_id, subgraphs=subgraphs)
-        above = await reader.above(run, snapshot, runs) if run and snapshot else ""
-        return wire.reply(wire.picked_state(wire.state(thread_id, snapshot, above), select or ()))
-
     @router.get("/{thread_id}/state")
     async def state(thread_id: str, owner: Owner, subgraphs: bool = False, select: Select = None) -> Response:
         """The newest state of the branch that is being read."""
-        return await state_of(thread_id, owner, None, subgraphs, select)
+        return await _state_at(get_app(), thread_id, owner, None, subgraphs, select)
 
     @router.get("/{thread_id}/state/{checkpoint_id}")
     async def state_at(
         thread_id: str, checkpoint_id: str, owner: Owner, subgraphs: bool = False, select: Select = None
     ) -> Response:
         """The state at a checkpoint of this thread."""
-        return await state_of(thread_id, owner, checkpoint_id, subgraphs, select)
+        return await _state_at(get_app(), thread_id, owner, checkpoint_id, subgraphs, select)
 
     @router.post("/{thread_id}/state/checkpoint")
     async def state_at_checkpoint(thread_id: str, body: StateAt, owner: Owner) -> Response:
         """The state at a checkpoint of this thread, named as other answers name it."""
-        return await state_of(thread_id, owner, checkpoint_in(body.checkpoint), body.subgraphs, body.select)
+        return await _state_at(get_app(), thread_id, owner, checkpoint_in(body.checkpoint), body.subgraphs, body.select)
 
     @router.post("/{thread_id}/state")
     async def update_state(thread_id: str, body: StateBody, owner: Owner) -> Response:
         """Write a new state after the newest one, or after the one given, which is then where the thread goes on."""
-        app = get_app()
-        runs = await app.runs.runs(thread_id, owner)
-        thread, reader = await app.runs.thread(thread_id, owner), Reader(app)
-        checkpoint_id = body.checkpoint_id or (body.checkpoint and checkpoint_in(body.checkpoint))
-        if checkpoint_id:
-            run: Row | None = dict(await reader.run_of(thread_id, checkpoint_id, runs))
-        else:
-            run = dict(found) if (found := (await reader.current(thread, runs))[0]) else None
-        if run is None:
-            raise Conflict("state_missing", "thread: it has no state yet", field="thread_id",
-                           fix="give these values as the input of its first run")  # fmt: skip
-        values = body.values
-        if values is not None:
-            activity = activity_of(app, run["graph"])
-            values = checked_values(activity, values, "values", app.settings.max_question_chars)
-        try:
-            config = await edited(app, run, checkpoint_id or None, values, body.as_node)
-        except Busy as busy:
-            raise Conflict("thread_busy", f"thread: {busy}", field="thread_id",
-                           fix="wait for the run, or cancel it") from busy  # fmt: skip
-        if run["run_id"] != thread["head_run_id"]:
-            await Rows(app.pool, owner).point(thread_id, run["run_id"])
-        return wire.reply({"checkpoint": wire.checkpoint(thread_id, config)})
+        return await _changed(get_app(), thread_id, owner, body)
 
     @router.post("/{thread_id}/history")
     async def history(thread_id: str, body: HistoryBody, owner: Owner) -> Response:
         """States, newest first: those of the branch that is being read, then those of the others."""
-        app = get_app()
-        thread, runs = await app.runs.thread(thread_id, owner), await app.runs.runs(thread_id, owner)
-        before = checkpoint_in(body.before) if isinstance(body.before, dict) else body.before
-        only = checkpoint_in(body.checkpoint) if body.checkpoint else None
-        out: list[dict[str, Any]] = []
-        begun = before is None
-        async for _, snapshot, above in Reader(app).history(thread, runs, body.metadata or {}):
-            state = wire.state(thread_id, snapshot, above)
-            if begun and only in (None, state["checkpoint_id"]):
-                out.append(wire.picked_state(state, body.select or ()))
-            begun = begun or state["checkpoint_id"] == before
-            if len(out) == body.limit:
-                break
-        return wire.reply(out)
+        return await _history(get_app(), thread_id, owner, body)
+
+
+async def _found(app: App, owner: str, body: ThreadSearch) -> Response:
+    """Threads that match, a page of them."""
+    only = body.select or ()
+    found = await Rows(app.pool, owner).search(
+        where_of(app, body), limit=body.limit, offset=body.offset, sort_by=body.sort_by, sort_order=body.sort_order
+    )
+    more = {"X-Pagination-Next": str(body.offset + body.limit)} if len(found) == body.limit else {}
+    if only and not {"values", "interrupts"} & set(only):
+        return wire.reply([wire.thread(row, None, only) for row in found], more)
+    reader, out = Reader(app), []
+    for row in found:
+        _, state = await reader.current(row, await app.runs.runs(row["thread_id"], owner))
+        out.append(wire.thread(row, state, only))
+    return wire.reply(out, more)
+
+
+async def _state_at(
+    app: App, thread_id: str, owner: str, checkpoint_id: str | None, subgraphs: bool, select: Sequence[str] | None
+) -> Response:
+    """The state at a checkpoint; without one, the newest of the branch that is being read."""
+    reader, runs = Reader(app), await app.runs.runs(thread_id, owner)
+    if checkpoint_id is None:
+        thread = await app.runs.thread(thread_id, owner)
+        run, snapshot = await reader.current(thread, runs, subgraphs=subgraphs)
+    else:
+        run = await reader.run_of(thread_id, checkpoint_id, runs)
+        snapshot = await reader.at(run, checkpoint_id, subgraphs=subgraphs)
+    above = await reader.above(run, snapshot, runs) if run and snapshot else ""
+    return wire.reply(wire.picked_state(wire.state(thread_id, snapshot, above), select or ()))
+
+
+async def _changed(app: App, thread_id: str, owner: str, body: StateBody) -> Response:
+    """Where the new state is. Raises Conflict when there is none to change, or when a run is at it."""
+    runs = await app.runs.runs(thread_id, owner)
+    thread, reader = await app.runs.thread(thread_id, owner), Reader(app)
+    checkpoint_id = body.checkpoint_id or (body.checkpoint and checkpoint_in(body.checkpoint))
+    if checkpoint_id:
+        run: Row | None = dict(await reader.run_of(thread_id, checkpoint_id, runs))
+    else:
+        run = dict(found) if (found := (await reader.current(thread, runs))[0]) else None
+    if run is None:
+        raise Conflict("state_missing", "thread: it has no state yet", field="thread_id",
+                       fix="give these values as the input of its first run")  # fmt: skip
+    values = body.values
+    if values is not None:
+        values = checked_values(activity_of(app, run["graph"]), values, "values", app.settings.max_question_chars)
+    try:
+        config = await edited(app, run, checkpoint_id or None, values, body.as_node)
+    except Busy as busy:
+        raise Conflict("thread_busy", f"thread: {busy}", field="thread_id",
+                       fix="wait for the run, or cancel it") from busy  # fmt: skip
+    if run["run_id"] != thread["head_run_id"]:
+        await Rows(app.pool, owner).point(thread_id, run["run_id"])
+    return wire.reply({"checkpoint": wire.checkpoint(thread_id, config)})
+
+
+async def _history(app: App, thread_id: str, owner: str, body: HistoryBody) -> Response:
+    """As many states as were asked for, from behind `before` on."""
+    thread, runs = await app.runs.thread(thread_id, owner), await app.runs.runs(thread_id, owner)
+    before = checkpoint_in(body.before) if isinstance(body.before, dict) else body.before
+    only = checkpoint_in(body.checkpoint) if body.checkpoint else None
+    out: list[dict[str, Any]] = []
+    begun = before is None
+    async for _, snapshot, above in Reader(app).history(thread, runs, body.metadata or {}):
+        state = wire.state(thread_id, snapshot, above)
+        if begun and only in (None, state["checkpoint_id"]):
+            out.append(wire.picked_state(state, body.select or ()))
+        begun = begun or state["checkpoint_id"] == before
+        if len(out) == body.limit:
+            break
+    return wire.reply(out)
 
 
 async def new_thread(app: App, owner: str, body: ThreadBody) -> str:
