@@ -233,6 +233,11 @@ class Lanes(dict[str, Lane]):
         """Sub-agents."""
         return [lane for lane in self.values() if lane.kind == "agent"]
 
+    def workers(self) -> list[Lane]:
+        """Sub-agents that have none of their own."""
+        leads = {id_ for lane in self.team() for id_ in self._around(lane)}
+        return [lane for lane in self.team() if lane.id not in leads]
+
     def drawn(self) -> list[Lane]:
         """Lanes to show: a team's own row is left out once its sub-agents stand for it; a lead's row stays."""
         spread = {lane.parent_id for lane in self.team()}

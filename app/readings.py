@@ -12,8 +12,8 @@ HANDOVER_S = 0.1
 
 
 def median_s(view: RunView) -> float | None:
-    """Median seconds of the sub-agents that finished."""
-    done = _finished_s(view.team())
+    """Median seconds of the sub-agents that finished; who only leads others is none of them."""
+    done = _finished_s(view.lanes.workers())
     return median(done) if done else None
 
 
@@ -23,11 +23,17 @@ def late_s(view: RunView, now: float) -> dict[str, float]:
     A straggler runs while at least half of the siblings that have begun are finished, for more than twice their median
     and at least a second over it.
     """
-    team = view.team()
-    running = [lane for lane in team if lane.running()]
-    done = _finished_s(team) if running else []  # nobody who runs is in it, so it is the same for all of them
-    siblings = sum(lane.start is not None for lane in team) - 1
-    if not done or len(done) * 2 < siblings:
+    families: dict[str | None, list[Lane]] = {}
+    for lane in view.team():
+        families.setdefault(lane.parent_id, []).append(lane)
+    return {id_: over for family in families.values() for id_, over in _late_among(family, now).items()}
+
+
+def _late_among(siblings: list[Lane], now: float) -> dict[str, float]:
+    running = [lane for lane in siblings if lane.running()]
+    done = _finished_s(siblings) if running else []  # nobody who runs is in it, so it is the same for all of them
+    others = sum(lane.start is not None for lane in siblings) - 1
+    if not done or len(done) * 2 < others:
         return {}
     usual = median(done)
     spent = {lane.id: lane.seconds(now) for lane in running}

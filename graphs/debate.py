@@ -38,7 +38,7 @@ AGREED = 0.8
 
 EXAMPLES = {
     "Should an agent retry a failed tool call?": "Three stances, two rounds, and a judge who sees no names",
-    "Is a single agent better than a team of agents?": "They agree at once, so the second round is saved",
+    "When does a debate pay?": "Copies are sent back for reasons of their own",
 }
 
 
@@ -72,7 +72,7 @@ async def argue(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
         evidence = await look_up(context, f"{question} {STANCES[turn.role]}", but=used)
         parts = [question, *([TOO_LIKE] if turn.id.startswith("1b") else [])]
         parts += [f"{whose} proposal:\n\n{text}" for whose, it in (("Your", own), ("Another", others)) for text in it]
-        parts.append(f"Passages:\n{evidence}")
+        parts.append(f"Passages:\n\n{evidence}")
         said = await ask(context, turn.role, *state["messages"][:-1], "\n\n".join(parts))
         text = str(said.text).strip()
         return Finding(turn.id, turn.title, "done" if text else "failed", text, "" if text else "it proposed nothing")

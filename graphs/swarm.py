@@ -27,7 +27,7 @@ KEPT_MESSAGES = 6
 """Newest messages of the conversation that a specialist sees: a floor that changes hands costs all of them again."""
 
 EXAMPLES = {
-    "What happens to a run when its worker crashes?": "The architect hands the floor to the engineer, who answers",
+    "What makes a retry safe?": "The architect hands the floor to the engineer, who answers",
     "Which actions need a person's approval?": "It goes to the guardian; ask on, and the guardian still has the floor",
 }
 

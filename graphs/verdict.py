@@ -40,7 +40,7 @@ async def _chosen(context: Context, question: str, texts: Mapping[str, str]) -> 
     """What the judge chooses, who sees letters in an order that has nothing to do with names or places."""
     names = dict(zip(ascii_uppercase, sorted(texts, key=lambda name: _shuffle(question, name)), strict=False))
     proposals = (f"Proposal {letter}:\n\n{texts[name]}" for letter, name in names.items())
-    parts = [f"Question: {question}", *proposals, f"Passages:\n{await look_up(context, question)}"]
+    parts = [f"Question: {question}", *proposals, f"Passages:\n\n{await look_up(context, question)}"]
     verdict = await ask_for(context, "judge", Verdict, "\n\n".join(parts))
     winner = names.get(verdict.best.strip().upper()[-1:])
     if winner is None:

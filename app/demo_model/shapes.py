@@ -176,7 +176,8 @@ def _work(parts: Parts, most: int) -> list[tuple[str, str, int]]:
 def _labelled(parts: Parts, at: int) -> str:
     """The thing with its tail, as in `duties of a tenant`, else the question."""
     if not parts.things:
-        return parts.questions[at]
+        asked = parts.questions[at]
+        return content_words(asked)[0] if take_apart(asked).several else asked  # it is about several sides of one thing
     tail = parts.tail if re.match(r" (?:of|for|in|on) ", parts.tail) else ""
     return re.sub(r"^the\s+", "", parts.things[at]) + tail
 
