@@ -81,7 +81,8 @@ class LiveView:
         answered = {name: output[name] for name in ("answer", "missing", "budget_reached") if name in output}
         self.view.apply(RunEvent("run.started", ROOT, None, {"question": run["question"]}, began.timestamp()))
         self.view.sources = {it["key"]: it for it in output.get("sources", ())}
-        self.view.meters = Meters(**output.get("meters", {}))
+        meters = output.get("meters", {})
+        self.view.meters = Meters(**{name: meters[name] for name in Meters.__slots__ if name in meters})
         end = {**answered, "error": run["error"]}
         self.view.apply(RunEvent(_ENDS[run["status"]], ROOT, None, end, run["finished_at"].timestamp()))
         self._pruned = pruned

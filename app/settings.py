@@ -108,10 +108,10 @@ class Settings(BaseSettings):
     max_streams: int = Field(default=512, ge=1)
     """Event streams that one owner may hold open in one process."""
 
-    retention_days: int = Field(default=30, ge=0)
+    retention_days: int = Field(default=30, ge=0, le=36_500)
     """Days after its end that a run's steps are kept; its question and answer stay. 0: all of it, for ever."""
 
-    retention_resumable_days: int = Field(default=0, ge=0)
+    retention_resumable_days: int = Field(default=0, ge=0, le=36_500)
     """The same for runs that can be gone on with: stopped, failed, a part missing. 0: for ever."""
 
     cors_origins: str = ""

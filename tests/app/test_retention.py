@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -12,10 +13,12 @@ from house import House, house
 from procrastinate.periodic import PeriodicDeferrer
 from protocol_graphs import SAID, Gates, human, protocol_graphs
 from psycopg.types.json import Jsonb
+from runlogs import RESEARCH
 
+from app.live import LiveView
 from app.postgres import Pool, open_pool
 from app.queue import CHORE, CHORES, RunQueue
-from app.retention import Pruned, Retention
+from app.retention import Pruned, Retention, pruned_words
 
 TABLES = {
     "checkpoints": "thread_id", "checkpoint_blobs": "thread_id", "checkpoint_writes": "thread_id",
@@ -266,6 +269,24 @@ async def test_every_door_says_that_the_steps_were_pruned(desk: Desk) -> None:
     states = await desk.post(f"agent/threads/{old['thread_id']}/history")
     assert [len(state["values"]["messages"]) for state in states] == [4]
     assert (await desk.get(f"agent/threads/{last['thread_id']}/runs/{last['run_id']}/join"))["messages"]
+
+
+def test_a_pruned_run_still_cites_what_it_cited() -> None:
+    source = {"key": "3f9a1c", "chunk_id": "3f9a1c77ab01", "document_id": "d", "document": "guide.md", "title": "Guide",
+              "heading": "Waits", "page": None, "quote": "Waits end.", "score": 1, "found_by": []}  # fmt: skip
+    now = datetime.now(UTC)
+    output = {"answer": "They end [3f9a1c].", "text": "They end [1].", "sources": [{"n": 1, **source}], "missing": [],
+              "meters": {"calls": 4, "tools": 1, "tokens_in": 9, "gone_since": 1}}  # fmt: skip
+    run = {"run_id": "r", "thread_id": "t", "graph": "research", "question": "Where?", "status": "succeeded",
+           "output": output, "error": None, "created_at": now, "started_at": now, "finished_at": now,
+           "pruned_at": now}  # fmt: skip
+    live = LiveView(run, RESEARCH)
+    live.from_row(run, pruned_words(run))
+    view = live.whole()
+    assert (view["status"], view["answer"]["final"], view["meters"]["calls"]) == ("succeeded", True, 4)
+    assert [(it["n"], it["cited"], it["quote"]) for it in view["sources"]] == [(1, True, "Waits end.")]
+    assert {node["state"] for node in view["shape"]["nodes"]} == {"not_taken"}
+    assert live.patch() == {}
 
 
 async def test_a_copy_of_a_pruned_conversation_is_pruned_too(desk: Desk) -> None:
