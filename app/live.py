@@ -80,7 +80,7 @@ class LiveView:
         output, began = run["output"] or {}, run["started_at"] or run["created_at"]
         answered = {name: output[name] for name in ("answer", "missing", "budget_reached") if name in output}
         self.view.apply(RunEvent("run.started", ROOT, None, {"question": run["question"]}, began.timestamp()))
-        self.view.sources = {it["key"]: it for it in output.get("sources", ())}
+        self.view.evidence.sources = {it["key"]: it for it in output.get("sources", ())}
         meters = output.get("meters", {})
         self.view.meters = Meters(**{name: meters[name] for name in Meters.__slots__ if name in meters})
         end = {**answered, "error": run["error"]}
@@ -137,9 +137,9 @@ class LiveView:
             "started_at": view.started_at,
             "now": now_epoch,
             "ended_s": view.ended,
-            "rested_s": round(view.rested_s, 3),
-            "worked_s": None if view.stint_at is not None else round(view.worked_s, 3),
-            "waited_s": round(view.waited_s, 3),
+            "rested_s": round(view.clock.rested_s, 3),
+            "worked_s": None if view.clock.since is not None else round(view.worked_s, 3),
+            "waited_s": round(view.clock.waited_s, 3),
             "status_line": {**said, "rest": f"{said['rest']} {self._pruned}".strip()} if self._pruned else said,
             "pruned": self._pruned,
             "meters": {name: getattr(view.meters, name) for name in view.meters.__slots__},
@@ -225,10 +225,10 @@ class LiveView:
 
     def _edge_state(self, edge: Edge, source: JSON, target: JSON) -> str:
         over, began = self.view.ended is not None, target["state"] not in ("pending", "blocked", "ready")
-        if edge.choice in self.view.taken:
+        if edge.choice in self.view.steps.taken:
             return "taken"
         if edge.choice:
-            passed = source["state"] in ENDED and (over or edge.choice[0] in self.view.passed)
+            passed = source["state"] in ENDED and (over or edge.choice[0] in self.view.steps.passed)
             return "not_taken" if passed else "waiting" if source["state"] in _ACTIVE else "idle"
         if edge.loop and source["lane_id"] == target["lane_id"]:  # an agent's way back from its tools
             return "taken" if self.view.lanes[source["lane_id"]].acts else "idle"

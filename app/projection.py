@@ -10,9 +10,13 @@ from typing import Any
 
 from app.citations import CITATION_CHARS, cited_keys
 from app.events import ROOT, RunEvent
+from app.evidence import Evidence
 from app.lanes import ENDED, Call, Lane, Lanes, Meters, Segment, call_figures
 from app.memory_view import MemoryView
 from app.shapes import Shape, lane_of_task, sub_tasks
+from app.steps import Steps
+from app.words import call_words, count_of
+from app.work_clock import WorkClock
 
 __all__ = ["ENDED", "Lane", "Meters", "RunView", "Segment", "cited_keys", "project"]
 
@@ -42,7 +46,7 @@ class RunView:
         """What the plan was expected to take, and the sentence that says whether a team pays."""
         self.calls: dict[str, Call] = {}
         self.meters = Meters()
-        self.sources: dict[str, dict[str, Any]] = {}
+        self.evidence = Evidence()
         self.memory = MemoryView()
         self.answer = ""
         self.final = False
@@ -50,7 +54,6 @@ class RunView:
         self.error: dict[str, str] | None = None
         before = shape.before()
         self.lanes = Lanes(Lane(node.id, node.title, needs=before[node.id]) for node in shape.nodes)
-        self._cited: dict[str, None] = {}
         self.requests: dict[str, dict[str, Any]] = {}
         """Questions to a person, by interrupt id."""
         self.budget: dict[str, Any] = {}
@@ -58,22 +61,10 @@ class RunView:
         self.budget_reached: dict[str, Any] | None = None
         self.unreadable: dict[tuple[str, str], int] = {}
         """Answers without the shape that they were asked for, by role and rung of the ladder."""
-        self.taken: set[tuple[str, str]] = set()
-        """Edges of the graph by which one step led to the next."""
-        self.passed: set[str] = set()
-        """Nodes after which another step has begun: what they decided is known."""
-        self._step: set[str] = set()
-        self._step_before: set[str] = set()
+        self.steps = Steps()
+        self.clock = WorkClock()
         self._latest = 0.0
         self._shut: dict[str, str] = {}
-        self.waited_s = 0.0
-        """Seconds that questions waited for a person, up to the last answer."""
-        self.rested_s = 0.0
-        """Seconds in which nobody worked on the run, the waiting for a person included, up to the present stint."""
-        self.stint_at: float | None = None
-        """Second at which the present stint of work began; None while nobody works on it."""
-        self._worked_s = 0.0
-        self._asked_at: float | None = None
 
     def apply(self, event: RunEvent) -> None:
         """Take the next event; unknown types only move `seq`."""
@@ -90,12 +81,12 @@ class RunView:
     def _run_started(self, event: RunEvent, at: float) -> None:
         """Begin; the second time, go on in the hands of another worker."""
         self._suspend(self._latest)
-        self._answered(at)
+        self.clock.answered(at)
         self._reopen()
         self.status, self.question = "running", str(event.data.get("question", ""))
         self.ended, self.error, self.final, self.missing = None, None, False, []
         self.budget_reached, self.budget = None, dict(event.data.get("budget") or {})
-        self.rested_s, self.stint_at = at - self._worked_s, at
+        self.clock.begin(at)
 
     def _run_handed_back(self, event: RunEvent, at: float) -> None:
         self._suspend(at)
@@ -103,15 +94,16 @@ class RunView:
 
     def _run_resumed(self, event: RunEvent, at: float) -> None:
         """Somebody wants it to go on; a worker will take it."""
-        self._pause(self._latest)  # if it was lost, nobody has said since when
-        self._answered(at)
+        self.clock.pause(self._latest)  # if it was lost, nobody has said since when
+        self.clock.answered(at)
         self._reopen()
         self.status, self.ended, self.error, self.final = "queued", None, None, False
 
     def _run_waiting(self, event: RunEvent, at: float) -> None:
         """The run let go of its worker: what it asked waits for a person."""
         self._suspend(at)
-        self.status, self._asked_at = "waiting", at
+        self.clock.ask(at)
+        self.status = "waiting"
         for request in self.requests.values():
             if request["answer"] is None and (lane := self._asker(request["span_id"])):
                 lane.wait_for_person()
@@ -135,25 +127,11 @@ class RunView:
     @property
     def worked_s(self) -> float:
         """Seconds at work, without the time in the queue or waiting for a person."""
-        return self.worked_at(self._latest)
-
-    def worked_at(self, now: float) -> float:
-        """The same at a later moment."""
-        return self._worked_s + (max(0.0, now - self.stint_at) if self.stint_at is not None else 0.0)
-
-    def _answered(self, at: float) -> None:
-        """Nobody is waited for any more."""
-        if self._asked_at is not None:
-            self.waited_s, self._asked_at = self.waited_s + at - self._asked_at, None
-
-    def _pause(self, at: float) -> None:
-        """From here on nobody works on the run."""
-        if self.stint_at is not None:
-            self._worked_s, self.stint_at = self._worked_s + at - self.stint_at, None
+        return self.clock.worked_s(self._latest)
 
     def _suspend(self, at: float) -> None:
         """Nobody works on the run: calls that are open will never be answered, and are made again."""
-        self._pause(at)
+        self.clock.pause(at)
         self._uncount(self.calls.values())
         self.calls.clear()
         for lane in self.lanes.values():
@@ -172,8 +150,8 @@ class RunView:
     def _run_ended(self, event: RunEvent, at: float) -> None:
         self.status, closing = _ENDS[event.type]
         self.ended = at
-        self._pause(at)
-        self._answered(at)
+        self.clock.pause(at)
+        self.clock.answered(at)
         self.answer = str(event.data.get("answer") or self.answer)
         self.final = event.type == "run.finished"
         self.missing = list(event.data.get("missing", []))
@@ -199,18 +177,9 @@ class RunView:
     def _node_started(self, event: RunEvent, at: float) -> None:
         lane = self.lanes.of(event.span_id)
         if event.parent_id in (None, ROOT):
-            self._enter(lane)
+            self.steps.enter(lane.node, self._at_work, again=lane.state in ENDED)
         if not lane.running():  # else a call inside it was quicker
             lane.begin(at)
-
-    def _enter(self, lane: Lane) -> None:
-        """Nodes run in super-steps: what begins when all others have ended was led to by those of the step before."""
-        anew = lane.node not in self._step or lane.state in ENDED
-        if anew and not any(self._at_work(node) for node in self._step):
-            self._step_before, self._step = self._step, set()
-            self.passed |= self._step_before
-        self._step.add(lane.node)
-        self.taken |= {(source, lane.node) for source in self._step_before}
 
     def _at_work(self, node: str) -> bool:
         return any(lane.running() for lane in self.lanes.values() if lane.node == node)
@@ -226,7 +195,7 @@ class RunView:
         A sub-task may have a plan of its own: its lanes stand below that sub-task's.
         """
         within, tasks = str(event.data.get("within") or ""), sub_tasks(event.data)
-        self.lanes.of(event.span_id).activity = f"wrote {_count_of(len(tasks), 'sub-task')}"
+        self.lanes.of(event.span_id).activity = f"wrote {count_of(len(tasks), 'sub-task')}"
         if within:
             others = [sub for sub in self.plan if sub.get("within") != within]
             self.plan = [*others, *({**sub, "within": within} for sub in tasks)]
@@ -281,9 +250,9 @@ class RunView:
             return
         lane.text, lane.reason = str(event.data.get("text", "")), str(event.data.get("reason", ""))
         state = str(event.data.get("state", "done"))
-        self._cite(lane.text)
+        self.evidence.cite(lane.text)
         self._close(lane, at, "not_taken" if state == "skipped" else state)
-        lane.activity = lane.reason or self._gist(lane)
+        lane.activity = lane.reason or self.evidence.gist(lane.text)
         for later in self.team():
             if later.state == "blocked" and all(before.state in ENDED for before in self.lanes.before(later)):
                 later.state = "ready"
@@ -312,7 +281,7 @@ class RunView:
             lane.text = call.text
         if call.speaks:
             self.answer = call.text
-        self._cite(call.text[-len(token) - CITATION_CHARS :])
+        self.evidence.cite(call.text[-len(token) - CITATION_CHARS :])
 
     def _first_token(self, call: Call, lane: Lane, at: float) -> None:
         if call.segment.kind == "ttft":
@@ -338,7 +307,7 @@ class RunView:
             self.answer = text
         if lane.kind == "agent":
             lane.text = text
-        self._cite(text)
+        self.evidence.cite(text)
 
     def _llm_unreadable(self, event: RunEvent, at: float) -> None:
         of = (str(event.data.get("role", "")), str(event.data.get("rung", "")))
@@ -364,7 +333,7 @@ class RunView:
 
     def _tool_started(self, event: RunEvent, at: float) -> None:
         lane = self.lanes.entered(event.parent_id or ROOT, at)
-        lane.activity = _in_words(str(event.data.get("name", "tool")), event.data.get("args", {}))
+        lane.activity = call_words(str(event.data.get("name", "tool")), event.data.get("args", {}))
         segment = lane.call("tool", at, lane.activity)
         self.calls[event.span_id] = Call(lane.id, segment, False, call_id=event.data.get("call_id"))
         self.meters.tools, lane.acts = self.meters.tools + 1, lane.acts + 1
@@ -372,16 +341,10 @@ class RunView:
     def _tool_finished(self, event: RunEvent, at: float) -> None:
         if not (call := self.calls.pop(event.span_id, None)):
             return
-        lane, found = self.lanes[call.lane], event.data.get("sources", [])
+        lane = self.lanes[call.lane]
         call.segment.end, call.segment.failed = at, not event.data.get("ok", True)
-        for source in found:
-            known = self.sources.setdefault(source["key"], {**source, "found_by": []})
-            known["score"] = max(known["score"], source["score"])
-            if lane.title not in known["found_by"]:
-                known["found_by"].append(lane.title)
-        if found:
-            documents = len({source["document_id"] for source in found})
-            lane.activity = f"read {_count_of(len(found), 'passage')} from {_count_of(documents, 'document')}"
+        if words := self.evidence.found(event.data.get("sources", ()), lane.title):
+            lane.activity = words
         elif call.segment.failed:
             lane.activity = str(event.data.get("text", "the tool failed"))[:MAX_ACTIVITY_CHARS]
 
@@ -412,18 +375,12 @@ class RunView:
             self._uncount(call for call in self.calls.values() if not self.lanes[call.lane].running())
         self.calls = {span: call for span, call in self.calls.items() if self.lanes[call.lane].running()}
 
-    def _cite(self, text: str) -> None:
-        for key in cited_keys(text):
-            self._cited.setdefault(key)
-
-    def _gist(self, lane: Lane) -> str:
-        keys = [key for key in cited_keys(lane.text) if key in self.sources]
-        if not keys:
-            return "found nothing to cite"
-        documents = len({self.sources[key]["document_id"] for key in keys})
-        return f"{_count_of(len(keys), 'finding')} from {_count_of(documents, 'source')}"
-
     # -- reading -----------------------------------------------------------------------------------------------------
+
+    @property
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """Passages that were found, by citation key."""
+        return self.evidence.sources
 
     def team(self) -> list[Lane]:
         """Sub-agents."""
@@ -434,9 +391,8 @@ class RunView:
         return self.lanes.drawn()
 
     def numbers(self) -> dict[str, int]:
-        """Citation key -> the number its reader sees: in the answer's order, then as findings cited them."""
-        keys = [*cited_keys(self.answer), *self._cited]
-        return {key: at for at, key in enumerate(dict.fromkeys(key for key in keys if key in self.sources), 1)}
+        """Citation key -> the number its reader sees."""
+        return self.evidence.numbers(self.answer)
 
 
 _STEPS: Mapping[str, Callable[[RunView, RunEvent, float], None]] = {
@@ -475,17 +431,3 @@ def project(shape: Shape, events: Iterable[RunEvent]) -> RunView:
     for event in events:
         view.apply(event)
     return view
-
-
-def _count_of(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _in_words(name: str, args: Mapping[str, Any]) -> str:
-    """`search documents “Acme SLA”`: what a tool is doing, with its argument."""
-    first = next((str(value) for value in args.values() if isinstance(value, str | int | float)), "")
-    return f"{_words(name)} “{first[:80]}”" if first else _words(name)

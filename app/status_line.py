@@ -77,8 +77,8 @@ def _price(view: RunView) -> str:
 
 def _rest(view: RunView) -> str:
     """The time that was not work, where it was long enough to wonder about."""
-    still_s = (view.ended or 0.0) - view.worked_s - view.waited_s
-    parts = [f"waited {_duration(view.waited_s)} for you"] if view.waited_s >= TOLD_S else []
+    still_s = (view.ended or 0.0) - view.worked_s - view.clock.waited_s
+    parts = [f"waited {_duration(view.clock.waited_s)} for you"] if view.clock.waited_s >= TOLD_S else []
     parts += [f"stood still for {_duration(still_s)}"] if still_s >= TOLD_S else []
     return f" It {' and '.join(parts)}." if parts else ""
 
