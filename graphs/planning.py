@@ -58,7 +58,7 @@ def remedies(context: Context) -> Remedies:
     return Remedies(safe_twice, instead)
 
 
-async def more(context: Context, question: str, plan: Plan, findings: Sequence[Finding]) -> Plan | None:
+async def second_plan(context: Context, question: str, plan: Plan, findings: Sequence[Finding]) -> Plan | None:
     """The plan with what is still needed after its findings; None when nothing is, or nobody can say."""
     found = [f"## {finding.title}\n{finding.text or finding.reason}" for finding in findings]
     ask = "Plan only what is still needed to answer the question, no sub-task if nothing is."

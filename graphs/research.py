@@ -14,7 +14,7 @@ from agents.asking import ask
 from agents.context import Context
 from agents.planner import Plan, SubTask
 from graphs.gaps import with_gaps
-from graphs.planning import announce, more, propose, remedies
+from graphs.planning import announce, propose, remedies, second_plan
 from graphs.plans import estimates, forecast, runnable, settled
 from graphs.reviewing import NotWanted, reviewed
 from graphs.scheduling import Finding, run_plan
@@ -82,7 +82,7 @@ async def research(state: ResearchState, runtime: Runtime[Context]) -> dict[str,
     found = await at_work(plan, known=kept)
     if plan.look_again and not context.allowance.concluding():
         # a task: after a crash the second plan is the same again, and so are the ids of its sub-tasks
-        whole = await task(more)(context, question_of(state), plan, found)
+        whole = await task(second_plan)(context, question_of(state), plan, found)
         if whole:
             plan = whole
             await announce(plan, forecast(plan, estimates(plan, known.seconds), context.limits))

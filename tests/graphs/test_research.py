@@ -16,7 +16,7 @@ from agents.asking import ask_for
 from agents.errors import ModelUnavailable
 from agents.planner import Plan, SubTask
 from graphs import research
-from graphs.planning import more, remedies
+from graphs.planning import remedies, second_plan
 from graphs.research import brief
 from graphs.scheduling import Finding
 from graphs.usual import usual
@@ -411,4 +411,4 @@ async def test_the_demo_model_plans_without_figures_and_nothing_more_when_all_is
         assert len(plan.tasks) > 1
         assert {(sub.estimate_s, sub.enabled) for sub in plan.tasks} == {(0, True)}
         assert (plan.quorum, plan.look_again) == (0, False)
-        assert await more(context, "Compare latches and phasers", plan, found) is None
+        assert await second_plan(context, "Compare latches and phasers", plan, found) is None
