@@ -153,8 +153,21 @@ class Claim:
         known = saver.with_allowlist(self._allowed_types)
         graph: Any = self._activity.builder.compile(checkpointer=known, store=self._store, name=self._activity.name)
         config = {**self._config, "callbacks": [translator], "recursion_limit": SUPERSTEPS}
+        state = await self._steps(graph, await self._input(graph), config, translator)
+        while state.tasks and not state.interrupts:
+            # a question inside a step that has its result without the answer ends LangGraph's stream, not the graph
+            before, state = state, await self._steps(graph, None, config, translator)
+            if state.config == before.config:
+                raise RunError(self._run["graph"], f"it stopped before {', '.join(state.next)}", "look at its nodes")
+        if state.interrupts:
+            await self._wait(state.interrupts)
+        else:
+            await self._succeed(state.values)
+
+    async def _steps(self, graph: Any, given: Any, config: Row, translator: Translator) -> Any:
+        """Let the graph take steps until it has no more, or asks; its state then."""
         stream = graph.astream(
-            await self._input(graph),
+            given,
             config,
             context=self._context,
             stream_mode=["tasks", "custom", "checkpoints"],
@@ -167,11 +180,7 @@ class Claim:
             translator.part(part)
             if part["type"] == "checkpoints":
                 await self._got_on()
-        state = await graph.aget_state(config)
-        if state.interrupts:
-            await self._wait(state.interrupts)
-        else:
-            await self._succeed(state.values)
+        return await graph.aget_state(config)
 
     async def _got_on(self) -> None:
         """Forget how often the run was lost before: it is not the run that brings its workers down."""

@@ -9,6 +9,7 @@ from patterns import NoCorpus, activities
 
 from agents.agent import Agent, assemble, discover_agents
 from agents.context import Context, Limits
+from app.activities import Activity
 from app.events import TERMINAL, RunEvent
 from app.journal import Journal
 from app.models import Deadlines, Endpoint, Models
@@ -50,6 +51,7 @@ async def house(
     concurrency: int,
     deadlines: Deadlines | None = None,
     roles: Mapping[str, Agent] | None = None,
+    graphs: Mapping[str, Activity] | None = None,
     max_connections: int = 20,
 ) -> AsyncIterator[House]:
     """On an empty database."""
@@ -61,8 +63,9 @@ async def house(
         journal = await stack.enter_async_context(Journal(pool, conninfo).listening())
         limits = Limits()
         context = Context(models, assemble(roles or discover_agents(), models, limits), NoCorpus(), limits)
-        worker = Worker(pool, journal, activities(), context, model_name=endpoint.model)
+        graphs = graphs or activities()
+        worker = Worker(pool, journal, graphs, context, model_name=endpoint.model)
         await worker.queue.open(pool)
-        runs = Runs(pool, journal, worker.queue, activities(), max_question_chars=100_000)
+        runs = Runs(pool, journal, worker.queue, graphs, max_question_chars=100_000)
         await stack.enter_async_context(worker.working(concurrency))
         yield House(pool, journal, runs, worker)

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -198,10 +199,15 @@ def tools(world: World, fault: Fault) -> list[BaseTool]:
 
 
 def team(world: World, fault: Fault) -> dict[str, Agent]:
-    """The roles of the product that the patterns need, with these tools, and two for agents inside agents."""
+    """The roles of the product that the patterns need, with these tools, and two for agents inside agents.
+
+    They are put where role files are read: whether a late sub-task may be done twice at once is seen from its tools.
+    """
     all_tools = tools(world, fault)
     roles = {name: role for name, role in discover_agents().items() if name in ROLES}
     own = {name: role if role.output else replace(role, tools=all_tools) for name, role in roles.items()}
+    for name, role in own.items():
+        setattr(import_module(f"agents.{name}"), name, role)
     return {**own, "lead": Agent("Lead.", tools=all_tools), "helper": Agent("Help.", tools=all_tools)}
 
 

@@ -9,9 +9,10 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from fleet import Field, Process, Verdict
+from fleet import QUICK, Field, Process, Verdict
 from patterns import Pattern
 from points import ANY, at_random, in_time
 
@@ -20,7 +21,9 @@ from app.runs import TERMINAL
 BATCH = 20
 """Each victim has half a dozen connections, and Postgres has two hundred."""
 ROUNDS = 4
-"""Tries to reach a point: in a slow batch a victim may get a run that another one began, and find fewer points left."""
+"""Tries to reach a point: on a slow machine a victim may lose its lease, and its run, before it gets there."""
+VICTIM = replace(QUICK, sweep_s=60.0, poll_s=2.0)
+"""It carries its own run and looks for no others."""
 Fault = Mapping[str, Any]
 FROM_OUTSIDE = {"claim.after", "tool.before", "tool.after", "record.after", "result.before_commit"}
 """What a gate strikes once: before the first checkpoint, in mid-tool, between effect and record, around the end."""
@@ -151,7 +154,7 @@ async def _faced(
 ) -> tuple[list[Process], list[str]]:
     """A worker for each fault, all ready at once, and then a run for each of them."""
     waiting = await _waiting(field, pattern, len(faults)) if phase else []
-    workers = [await field.worker(pattern, fault) for fault in faults]
+    workers = [await field.worker(pattern, fault, timing=VICTIM) for fault in faults]
     for worker in workers:
         await worker.up()
     for run_id in waiting:
