@@ -53,7 +53,8 @@ def remedies(context: Context) -> Remedies:
             "Plan exactly one sub-task in its place, asked in another way or given to another role."
         )
         plan = await ask_for(context, "planner", Plan, told)
-        return next((other for other in plan.tasks if other.role in roles and other.question.strip()), None)
+        may = {sub.role} if context.review_plan else roles  # a person who looked at the plan has chosen its roles
+        return next((other for other in plan.tasks if other.role in may and other.question.strip()), None)
 
     return Remedies(safe_twice, instead)
 

@@ -230,7 +230,9 @@ class Run:
             return replace(failed, reason=f"{failed.reason}; no other way was planned: {error}")
         if planned is None:
             return failed
-        planned = planned.model_copy(update={"id": sub.id, "depends_on": sub.depends_on})
+        # whoever does it may call no more than a person left to it
+        kept = {name: getattr(sub, name) for name in ("id", "depends_on", "tools")}
+        planned = planned.model_copy(update=kept)
         about = {"task_id": sub.id, "title": planned.title, "role": planned.role, "question": planned.question}
         await self.engine.tell("plan.revised", {**about, "reason": failed.reason, "was": sub.role})
         second = await self._kept(sub, self.work(planned, inputs))

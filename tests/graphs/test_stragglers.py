@@ -138,6 +138,20 @@ def test_a_sub_task_that_fails_is_done_once_more_in_another_way() -> None:
     assert ran.told("agent.finished") == ["a", "b"]
 
 
+def test_in_another_way_it_may_call_no_more_tools_than_before() -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def latency(sub: SubTask, nth: int) -> float | Exception:
+        seen.append((sub.question, sub.tools))
+        return ValueError("no") if nth == 0 else 1.0
+
+    plan = planned("a")
+    plan.tasks[0].tools = ["calculator"]
+    in_no_time(simulate(plan, latency, remedies=instead(question="otherwise?", tools=[])))
+
+    assert seen == [("a?", ["calculator"]), ("otherwise?", ["calculator"])]
+
+
 def test_one_that_timed_out_is_planned_again_with_a_deadline_of_its_own() -> None:
     ran = run(planned("a"), {"a": [50, 4]}, instead(), subtask_timeout_s=5)
 
