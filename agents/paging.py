@@ -28,6 +28,8 @@ from agents.memory import MAX_INJECTED_CHARS, Item, Page, as_evidence, key_for
 PAGE_CHARS = 1_000
 """About what an embedder reads of a text; several pages fit into what memory may add to a request."""
 ABOUT_CHARS = 300
+LEAST_WINDOW = 4_096
+"""Smaller ones are not served to agents."""
 STUB_CHARS, STUB_TOKENS = 400, 150
 """What stays of a paged-out result: enough to know what it was."""
 LEAST_EMPTIED_TOKENS = 2 * STUB_TOKENS
@@ -144,13 +146,13 @@ def _empty(messages: Sequence[AnyMessage], sizes: list[int], first: int, end: in
 async def within(context: Context, role: str, messages: Sequence[AnyMessage], fixed_text: str) -> Sequence[AnyMessage]:
     """The messages as they fit into a request to the model of `role`, beside `fixed_text`; what leaves is kept."""
     limit, counter = context.limits.context_tokens, context.counters.get(role)
-    if (
-        _at_most(fixed_text) + sum(_at_most(text_of(it)) + OVERHEAD for it in messages)
-        <= room_in(min(limit or DEFAULT_WINDOW, DEFAULT_WINDOW)).high
-    ):
-        return messages  # nobody has to count
+    most = _at_most(fixed_text) + MAX_INJECTED_CHARS // 4 + sum(_at_most(text_of(it)) + OVERHEAD for it in messages)
+    if most <= room_in(min(limit or LEAST_WINDOW, LEAST_WINDOW)).high:
+        return messages  # fits into any
     told = await counter.window() if counter else None
     room = room_in(min(limit, told) if limit and told else limit or told or DEFAULT_WINDOW)
+    if most <= room.high:
+        return messages  # nobody has to count
     fixed, *sizes = await _counted(counter, [fixed_text, *(text_of(it) for it in messages)])
     leaves = cut(messages, sizes, fixed + MAX_INJECTED_CHARS // 4, room)
     if leaves == Cut():

@@ -190,6 +190,38 @@ async def test_no_request_of_a_long_loop_passes_the_window(scripted: Callable[..
     assert 0 < broken <= 4
 
 
+class Words:
+    """A server that counts words, of a window that it tells."""
+
+    def __init__(self, window: int | None) -> None:
+        self.told, self.counted = window, 0
+
+    async def count(self, texts: Sequence[str]) -> list[int]:
+        self.counted += len(texts)
+        return [len(text.split()) for text in texts]
+
+    async def window(self) -> int | None:
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("told", "limit", "most"),
+    [(6_000, None, 4_500), (None, None, 24_576), (6_000, 5_000, 3_750), (5_000, 6_000, 3_750), (10**6, None, 10**6)],
+)
+async def test_the_window_is_the_smaller_of_what_is_set_and_what_is_told(
+    scripted: Callable[..., ScriptedModel], told: int | None, limit: int | None, most: int
+) -> None:
+    model, counter = scripted([says("Long.")]), Words(told)
+    long = [it.model_copy(update={"content": "word " * 1_000}) for it in talk(20)]
+    context = replace(crew(model, context_tokens=limit), counters={"large": counter})
+
+    await run(agent(model), context, {"messages": [*long, HumanMessage("Hm?")]})
+
+    sent = sum(len(str(it.text).split()) for it in model.asked[0].messages)
+    assert min(most // 2, 40_000) - 3_000 < sent <= min(most, 41_000)
+    assert bool(counter.counted) == (most < 10**6)
+
+
 async def test_a_short_conversation_is_sent_as_it_is(scripted: Callable[..., ScriptedModel]) -> None:
     model = scripted([says("Hello.")])
 
@@ -265,7 +297,7 @@ async def test_the_same_memory_stands_in_every_call_of_a_loop(
     """A loop's calls share their beginning, also when one of them remembers something."""
     assert remembering.memory
     await remembering.memory.keep("local", "The hotel is the Ritz.", author="assistant")
-    model = scripted([calls(("remember", {"statement": "The hotel has a pool."})), says("The Ritz.")])
+    model = scripted([calls(("remember", {"text": "The hotel has a pool."})), says("The Ritz.")])
 
     ran = await run(chat.build().compile(), with_model(remembering, model), "Which hotel is it?")
 
