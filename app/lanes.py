@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.events import ROOT, parent_of
+from app.shapes import lane_of_task
 
 GOOD = frozenset({"done", "partial", "cached"})
 ENDED = GOOD | {"failed", "timed_out", "cancelled", "not_taken"}
@@ -109,6 +110,12 @@ class Lane:
         if self.segments and self.segments[-1].kind == "gap" and self.segments[-1].end is None:
             self.segments[-1].end = at
 
+    def retry(self, at: float, attempt: int, reason: str) -> None:
+        """A call in it failed, and is made again after a pause."""
+        self.state, self.attempt = "retrying", attempt
+        self.activity = f"try {attempt}: {reason}"
+        self.segments.append(Segment("gap", at, label=reason))
+
     def suspend(self, at: float) -> None:
         """Its worker is gone or gave it back: whatever was open is lost, and somebody will go on from a checkpoint."""
         self._cut(at, failed=True)
@@ -146,6 +153,13 @@ class Call:
     text: str = ""
     call_id: str | None = None
 
+    def first_token(self, lane: Lane, at: float) -> None:
+        """The answer begins."""
+        if self.segment.kind == "ttft":
+            self.segment.end = at
+            self.segment = Segment("model", at, label=self.segment.label)
+            lane.segments.append(self.segment)
+
 
 @dataclass(slots=True)
 class Meters:
@@ -157,6 +171,24 @@ class Meters:
     tokens_out: int = 0
     tokens_cached: int = 0
     cost_usd: float | None = None
+
+    def spend(self, lane: Lane, data: Mapping[str, Any]) -> None:
+        """Count what a model call that ended has used, for the run and for its lane."""
+        if usage := data.get("usage"):
+            self.tokens_in += usage["in"]
+            self.tokens_out += usage["out"]
+            self.tokens_cached += usage["cached"]
+            lane.tokens += usage["in"] + usage["out"]
+        if (cost := data.get("cost_usd")) is not None:
+            self.cost_usd = (self.cost_usd or 0) + cost
+            lane.cost_usd = (lane.cost_usd or 0) + cost
+
+    def uncount(self, call: Call, lane: Lane) -> None:
+        """A call without an answer, which will be made again."""
+        if call.is_model:
+            self.calls, lane.turns = self.calls - 1, lane.turns - 1
+        else:
+            self.tools, lane.acts = self.tools - 1, lane.acts - 1
 
 
 class Lanes(dict[str, Lane]):
@@ -217,6 +249,22 @@ class Lanes(dict[str, Lane]):
         self.clear()
         self.update((it.id, it) for it in order)
         return lane
+
+    def plan(self, above: Lane, tasks: Iterable[Mapping[str, Any]], depth: int) -> None:
+        """One lane for each sub-task, below `above`, in plan order. Those already begun stay."""
+        for lane in [lane for lane in self.team() if lane.parent_id == above.id and lane.start is None]:
+            del self[lane.id]
+        for sub in tasks:
+            id_, needs = lane_of_task(sub["id"]), tuple(lane_of_task(need) for need in sub["depends_on"])
+            if id_ not in self:
+                state = "blocked" if needs else "ready"
+                self.place(Lane(id_, sub["title"], "agent", sub["role"], above.id, depth, needs=needs, state=state))
+
+    def unblock(self) -> None:
+        """Whoever waited for sub-agents that have all ended is ready."""
+        for lane in self.team():
+            if lane.state == "blocked" and all(before.state in ENDED for before in self.before(lane)):
+                lane.state = "ready"
 
     def close(self, lane: Lane, at: float, state: str) -> None:
         """End a lane and what is still open below it."""

@@ -141,11 +141,7 @@ class RunView:
     def _uncount(self, calls: Iterable[Call]) -> None:
         """Calls without an answer, which will be made again."""
         for call in calls:
-            lane = self.lanes[call.lane]
-            if call.is_model:
-                self.meters.calls, lane.turns = self.meters.calls - 1, lane.turns - 1
-            else:
-                self.meters.tools, lane.acts = self.meters.tools - 1, lane.acts - 1
+            self.meters.uncount(call, self.lanes[call.lane])
 
     def _run_ended(self, event: RunEvent, at: float) -> None:
         self.status, closing = _ENDS[event.type]
@@ -206,15 +202,7 @@ class RunView:
         above = self.lanes.get(lane_of_task(within) if within else team)
         if above is None:
             return
-        for lane in [lane for lane in self.team() if lane.parent_id == above.id and lane.start is None]:
-            del self.lanes[lane.id]
-        depth = above.depth + 1 if within else above.depth
-        for sub in tasks:
-            id_, needs = lane_of_task(sub["id"]), tuple(lane_of_task(need) for need in sub["depends_on"])
-            if id_ not in self.lanes:
-                state = "blocked" if needs else "ready"
-                lane = Lane(id_, sub["title"], "agent", sub["role"], above.id, depth, needs=needs, state=state)
-                self.lanes.place(lane)
+        self.lanes.plan(above, tasks, above.depth + 1 if within else above.depth)
 
     def _agent_spawned(self, event: RunEvent, at: float) -> None:
         lane, above = self._agent_lane(event), self.lanes.above(event.span_id)
@@ -253,9 +241,7 @@ class RunView:
         self.evidence.cite(lane.text)
         self._close(lane, at, "not_taken" if state == "skipped" else state)
         lane.activity = lane.reason or self.evidence.gist(lane.text)
-        for later in self.team():
-            if later.state == "blocked" and all(before.state in ENDED for before in self.lanes.before(later)):
-                later.state = "ready"
+        self.lanes.unblock()
 
     def _memory_written(self, event: RunEvent, at: float) -> None:
         lane = self.lanes.of(event.span_id)
@@ -274,7 +260,7 @@ class RunView:
         if not (call := self.calls.get(event.span_id)):
             return
         lane, token = self.lanes[call.lane], str(event.data.get("text", ""))
-        self._first_token(call, lane, at)
+        call.first_token(lane, at)
         call.text += token
         lane.activity = "writing"
         if lane.kind == "agent":
@@ -283,24 +269,18 @@ class RunView:
             self.answer = call.text
         self.evidence.cite(call.text[-len(token) - CITATION_CHARS :])
 
-    def _first_token(self, call: Call, lane: Lane, at: float) -> None:
-        if call.segment.kind == "ttft":
-            call.segment.end = at
-            call.segment = Segment("model", at, label=call.segment.label)
-            lane.segments.append(call.segment)
-
     def _llm_finished(self, event: RunEvent, at: float) -> None:
         if not (call := self.calls.pop(event.span_id, None)):
             return
         lane, data = self.lanes[call.lane], event.data
         ttft_s = data.get("ttft_s")
         if ttft_s is not None and call.segment.start + ttft_s <= at:
-            self._first_token(call, lane, call.segment.start + ttft_s)
+            call.first_token(lane, call.segment.start + ttft_s)
         call.segment.end, call.segment.failed = at, bool(data.get("error"))
         call.segment.figures = call_figures(data)
         if data.get("error"):
             lane.activity, lane.turns = str(data["error"])[:MAX_ACTIVITY_CHARS], lane.turns - 1
-        self._count(lane, data)
+        self.meters.spend(lane, data)
         # what was said before a tool call is not the answer
         text = "" if data.get("calls") else str(data.get("text") or call.text)
         if call.speaks:
@@ -313,21 +293,9 @@ class RunView:
         of = (str(event.data.get("role", "")), str(event.data.get("rung", "")))
         self.unreadable[of] = self.unreadable.get(of, 0) + 1
 
-    def _count(self, lane: Lane, data: Mapping[str, Any]) -> None:
-        if usage := data.get("usage"):
-            self.meters.tokens_in += usage["in"]
-            self.meters.tokens_out += usage["out"]
-            self.meters.tokens_cached += usage["cached"]
-            lane.tokens += usage["in"] + usage["out"]
-        if (cost := data.get("cost_usd")) is not None:
-            self.meters.cost_usd = (self.meters.cost_usd or 0) + cost
-            lane.cost_usd = (lane.cost_usd or 0) + cost
-
     def _llm_retry(self, event: RunEvent, at: float) -> None:
         lane = self.lanes.of(event.span_id)
-        lane.state, lane.attempt = "retrying", int(event.data.get("attempt", lane.attempt + 1))
-        lane.activity = f"try {lane.attempt}: {event.data.get('reason', '')}"
-        lane.segments.append(Segment("gap", at, label=str(event.data.get("reason", ""))))
+        lane.retry(at, int(event.data.get("attempt", lane.attempt + 1)), str(event.data.get("reason", "")))
 
     # -- tool calls --------------------------------------------------------------------------------------------------
 
@@ -350,13 +318,12 @@ class RunView:
 
     def _tool_timeout(self, event: RunEvent, at: float) -> None:
         """A call that was cut off reports no end of its own."""
-        lane, call_id = self.lanes.of(event.span_id), event.data.get("call_id")
-        for span, call in self.calls.items():
-            if call.lane == lane.id and not call.is_model and call.call_id == call_id:
-                call.segment.end, call.segment.failed = at, True
-                lane.activity = f"{call.segment.label} took too long"
-                del self.calls[span]
-                return
+        lane, of = self.lanes.of(event.span_id), (False, event.data.get("call_id"))
+        cut = (span for span, it in self.calls.items() if it.lane == lane.id and (it.is_model, it.call_id) == of)
+        if (span := next(cut, None)) is not None:
+            segment = self.calls.pop(span).segment
+            segment.end, segment.failed = at, True
+            lane.activity = f"{segment.label} took too long"
 
     # -- lanes -------------------------------------------------------------------------------------------------------
 
