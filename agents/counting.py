@@ -10,6 +10,7 @@ that a request leaves for its answer, a quarter of the window, takes that up.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from langchain_core.messages import AIMessage, AnyMessage
@@ -36,8 +37,9 @@ class Counter(Protocol):
         ...
 
 
+@lru_cache(maxsize=8_192)
 def estimated(text: str) -> int:
-    """About how many tokens a text has."""
+    """About how many tokens a text has; remembered, since a conversation repeats its messages."""
     return sum(_estimated(piece) for piece in _PIECE.findall(text))
 
 
