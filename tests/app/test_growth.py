@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from growth import CYCLE, conversation
-from scripted import ScriptedModel, Step, calls, says
+from growth import conversation
+from scripted import Step, calls, says
 
 from app.postgres import Pool
 
@@ -20,8 +20,7 @@ RESEARCH: list[Step] = [says(json.dumps({"tasks": [SUB_TASK], "note": ""})), say
 async def test_a_late_turn_stores_no_more_than_an_early_one(
     pool: Pool, database_url: str, graph: str, turn: list[Step], late: int
 ) -> None:
-    model = ScriptedModel(turn * (late + CYCLE))
-    async with conversation(pool, database_url, model, graph) as talk:
+    async with conversation(pool, database_url, graph, turn) as talk:
         early_bytes, late_bytes = await talk.mean_around(10), await talk.mean_around(late)
         sizes = await talk.until(talk.turns)
     used = ("runs", "run_events", "checkpoint_blobs", "checkpoint_writes", "memories", "procrastinate_jobs")

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from growth import CYCLE, conversation
-from scripted import ScriptedModel, calls, says
+from growth import conversation
+from scripted import calls, says
 
 from app.postgres import Pool
 
@@ -18,8 +18,8 @@ async def test_the_thousandth_turn_stores_what_the_tenth_did(
     pool: Pool, database_url: str, record_property: Callable[[str, object], None]
 ) -> None:
     answer = says("There are as many steps as the plan has, and each one ends at a barrier [3f9a1c]. " * 6)
-    model = ScriptedModel([calls(("search_documents", {"query": "steps"})), answer] * (TURNS + CYCLE))
-    async with conversation(pool, database_url, model, "chat") as talk:
+    turn = [calls(("search_documents", {"query": "steps"})), answer]
+    async with conversation(pool, database_url, "chat", turn) as talk:
         sizes = {turn: await talk.mean_around(turn) for turn in (10, 100, TURNS)}
     for turn, mean_bytes in sizes.items():
         record_property(f"bytes_per_turn_at_{turn}", round(mean_bytes))

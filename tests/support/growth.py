@@ -5,12 +5,14 @@ they are stored, compressed and out of line too; pages, indexes and dead rows ar
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from crew import crew, passage
-from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from scripted import ScriptedModel, Step
 
 from app.activities import discover_activities
 from app.journal import Journal
@@ -29,6 +31,16 @@ where table_schema = current_schema() group by 1
 """
 
 Sizes = Mapping[str, int]
+
+
+class SameAgain(ScriptedModel):
+    """Its script is that of one turn, and of each: tools are handed a copy with their context."""
+
+    async def _step(self, messages: Sequence[BaseMessage], options: dict[str, Any]) -> AIMessage:
+        if not self._steps[""]:
+            self._steps[""] = list(self.script)
+            self._asked.clear()
+        return await super()._step(messages, options)
 
 
 class Conversation:
@@ -75,11 +87,11 @@ class Conversation:
 
 
 @asynccontextmanager
-async def conversation(pool: Pool, conninfo: str, model: BaseChatModel, graph: str) -> AsyncIterator[Conversation]:
-    """With one worker, on which `model` speaks for everybody; memory finds by words."""
+async def conversation(pool: Pool, conninfo: str, graph: str, turn: Sequence[Step]) -> AsyncIterator[Conversation]:
+    """With one worker, on which a model speaks for everybody that says the same in each turn; memory finds by words."""
     activities = discover_activities()
     passages = [passage("Waits end at barriers, and a barrier ends when the last one comes. " * 8)]
-    context = replace(crew(model, passages), memory=PostgresMemory(pool, None))
+    context = replace(crew(SameAgain(turn), passages), memory=PostgresMemory(pool, None))
     async with Journal(pool, conninfo).listening() as journal:
         worker = Worker(pool, journal, activities, context, model_name="scripted")
         await worker.queue.open(pool)
