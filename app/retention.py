@@ -4,8 +4,8 @@ Question and answer stay in the run's row, so a conversation is still there to b
 agents keep for a person or a whole conversation (`agents/memory.py`) is not a run's, and stays.
 
 What is never touched: a run that has not ended, and one that can still be gone on with (stopped, failed, or answered
-with a part missing or its budget reached) unless a limit of its own is set for those. Nor the source of a fork that is
-still whole, because the fork looks into its ledger before it repeats an effect.
+with a part missing or its budget reached) unless a limit of its own is set for those. Nor what such a run may still ask
+before it repeats an effect: the source of a fork that is still whole, and the effects of its conversation's other runs.
 
 The last state at the end of each branch is kept, since only the graph knows what is in it; every other state of an old
 branch is inside newer ones already. A message after a run in the middle of a branch begins with what the rows say
@@ -37,17 +37,27 @@ PRUNE_S = 30.0
 BREATH_S = 0.01
 """Between two statements, for those that wait for the disk."""
 
-_RESUMABLE = """
-(r.status in ('failed', 'cancelled') or r.output ->> 'budget_reached' is not null
- or coalesce(r.output -> 'missing', '[]') not in ('[]', 'null'))
+
+def _resumable(run: str) -> str:
+    return f"""({run}.status in ('failed', 'cancelled') or {run}.output ->> 'budget_reached' is not null
+        or coalesce({run}.output -> 'missing', '[]') not in ('[]', 'null'))"""
+
+
+# looked into for effects that were done: by forks, and by whatever may go on beside it
+_ASKED = f"""
+exists (select 1 from runs later where coalesce(later.input -> 'fork', later.input -> 'from') is not null
+    and coalesce(later.input -> 'fork', later.input -> 'from') ->> 'run_id' = r.run_id and later.pruned_at is null)
+or exists (select 1 from effects where effects.run_id = r.run_id)
+and exists (select 1 from runs other where other.thread_id = r.thread_id and other.run_id <> r.run_id
+    and other.pruned_at is null and (other.finished_at is null or {_resumable("other")}
+        and (%(resumable_days)s = 0 or other.finished_at >= now() - %(resumable_days)s * interval '1 day')))
 """
 _DUE = f"""
 r.pruned_at is null and r.status in ('succeeded', 'failed', 'cancelled')
 and r.finished_at < now() - %(days)s * interval '1 day'
-and (not {_RESUMABLE} or (%(resumable_days)s > 0
+and (not {_resumable("r")} or (%(resumable_days)s > 0
      and r.finished_at < now() - %(resumable_days)s * interval '1 day'))
-and not exists (select 1 from runs later where coalesce(later.input -> 'fork', later.input -> 'from') is not null
-    and coalesce(later.input -> 'fork', later.input -> 'from') ->> 'run_id' = r.run_id and later.pruned_at is null)
+and not ({_ASKED})
 """
 _LOCK = f"select r.run_id from runs r where {_DUE} order by r.finished_at limit %(batch)s for update skip locked"
 # looked at again under the locks: a fork that was admitted a moment before them is visible only to a new statement
@@ -110,7 +120,7 @@ delete from procrastinate_jobs where id = any(array(
 _WAITING = f"select count(*) as runs from runs r where {_DUE}"
 _HELD = f"""
 select count(*) as runs from runs r where r.pruned_at is null and r.finished_at < now() - %(days)s * interval '1 day'
-and {_RESUMABLE}
+and {_resumable("r")}
 """
 
 
@@ -158,7 +168,7 @@ class Retention:
         return {"due": due, "held": held - await self._resumable_due() if self._resumable_days else held}
 
     async def _resumable_due(self) -> int:
-        return await self._one(f"{_WAITING} and {_RESUMABLE}")
+        return await self._one(f"{_WAITING} and {_resumable('r')}")
 
     async def _mark(self) -> int:
         """Take a batch out of everybody's reach; how many."""

@@ -224,6 +224,17 @@ async def test_the_source_of_a_fork_stays_while_the_fork_is_whole(desk: Desk) ->
     assert "run_events" not in await desk.left(source)
 
 
+async def test_effects_stay_while_a_run_beside_them_may_ask_for_them(desk: Desk) -> None:
+    first = await desk.ask()
+    beside = await desk.ask("fails", "Why?", first["thread_id"])
+    alone = await desk.ask()
+    await desk.age(first, alone, beside)
+    assert (await desk.prune()).runs == 1
+    assert "effects" in await desk.left(first)
+    assert (await desk.prune(resumable_days=30)).runs == 2
+    assert await desk.left(first) == {}
+
+
 async def test_ended_jobs_go_by_age(desk: Desk) -> None:
     run = await desk.ask()
     jobs = "select count(*) as n from procrastinate_jobs where lock = %s"
