@@ -333,7 +333,7 @@ class RunView:
         if id_ not in self.lanes:
             above = self.lanes.above(event.span_id)
             title = str(event.data.get("title", id_))
-            self.lanes.place(Lane(id_, title, "agent", "", above and above.id, above.depth if above else 0))
+            self.lanes.place(Lane(id_, title, "agent", "", above.id if above else None, above.depth if above else 0))
         return self.lanes[id_]
 
     def _close(self, lane: Lane, at: float, state: str) -> None:
