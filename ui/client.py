@@ -106,6 +106,15 @@ class Api:
     def delete_document(self, document_id: str) -> None:
         self._json("DELETE", f"documents/{document_id}")
 
+    def memories(self) -> list[Json]:
+        return list(self._json("GET", "memories", params={"limit": 500})["memories"])
+
+    def remember(self, text: str) -> None:
+        self._json("POST", "memories", json={"text": text})
+
+    def forget(self, key: str) -> None:
+        self._json("DELETE", f"memories/{key}")
+
     def _json(self, method: str, path: str, **request: Any) -> Json:
         signed = {"Authorization": f"Bearer {key}"} if (key := self._key()) else {}
         headers = {**request.pop("headers", {}), **signed}

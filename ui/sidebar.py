@@ -28,6 +28,7 @@ def draw(pages: dict[str, Any], info: Json | None) -> None:
         with st.container(key="pages"):
             st.page_link(pages["chat"], label="Chat", icon=":material/chat_bubble_outline:")
             st.page_link(pages["documents"], label="Documents", icon=":material/description:")
+            st.page_link(pages["memory"], label="Memory", icon=":material/bookmark:")
         st.html(_foot(info), width="stretch")
         sign_in.out()
 
