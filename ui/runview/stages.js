@@ -35,31 +35,36 @@ class Stages {
     setVar(this.list, "--span", Math.max(1, axis.at(now)).toFixed(2));
     for (const row of this.list.children) {
       if (!row.lane) continue;
-      if (redrawn && row.lane.kind === "agent") drawBar(row.parts.bar, row.lane, axis);
+      if (redrawn && isInner(row.lane)) drawBar(row.parts.bar, row.lane, axis);
       setText(row.parts.figure, stageFigure(row.lane, now));
     }
   }
 
   updateStage(row, lane, now) {
     const { parts } = row;
-    const inner = lane.kind === "agent";
+    const inner = isInner(lane);
     row.lane = lane.members ? null : lane; // a team's row has no clock of its own
     updateMark(parts.mark, lane.state, lane.attempt);
     setText(parts.title, lane.title);
     setText(parts.figure, lane.members ? stageCounts(lane.members) : stageFigure(lane, now));
     setAttr(row, "class", `stage d-${inner ? 1 : 0} f-${familyOf(lane.state)} l-${lane.state}`);
+    setVar(row, "--depth", lane.depth || 0);
     row.classList.toggle("late", !!lane.late_s);
     show(parts.bar, inner && lane.start !== null);
     if (inner) drawBar(parts.bar, lane, this.axis);
   }
 }
 
+/** Inside of another row: a sub-agent, or a step of one that leads others. */
+const isInner = (lane) => lane.kind === "agent" || lane.depth > 0;
+
 /** Sub-agents under one row that counts them; their own node has no lane once they stand for it. */
 function withTeams(lanes) {
   const rows = [];
+  const counted = new Set();
   for (const lane of lanes) {
-    const before = rows[rows.length - 1];
-    if (lane.kind === "agent" && !(before && before.kind === "agent")) rows.push(teamRow(lanes, lane.parent_id));
+    if (lane.kind === "agent" && !lane.depth && !counted.has(lane.parent_id)) rows.push(teamRow(lanes, lane.parent_id));
+    if (lane.kind === "agent") counted.add(lane.parent_id);
     rows.push(lane);
   }
   return rows;
