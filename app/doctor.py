@@ -185,9 +185,9 @@ async def _retention(settings: Settings, pool: Pool) -> Finding:
         return Finding("retention", "ok", "everything is kept for ever")
     outlook = await retention_of(settings, pool).outlook()
     found = (
-        f"steps are kept for {settings.retention_days} days; {outlook['due']:,} older runs are pruned within the hour"
+        f"steps are kept for {settings.retention_days} days; older runs to prune within the hour: {outlook['due']:,}"
     )
-    held = f"; {outlook['held']:,} older ones are kept, for they can be resumed" if outlook["held"] else ""
+    held = f"; kept, for they can be resumed: {outlook['held']:,}" if outlook["held"] else ""
     return Finding("retention", "ok", found + held)
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +17,8 @@ from protocol_graphs import SAID, Gates, human, protocol_graphs
 from psycopg.types.json import Jsonb
 from runlogs import RESEARCH
 
+from app.doctor import TABLES as TABLE_GROUPS
+from app.doctor import examine
 from app.live import LiveView
 from app.postgres import Pool, open_pool
 from app.queue import CHORE, CHORES, RunQueue
@@ -468,3 +472,17 @@ async def test_a_turn_whose_worker_died_in_it_is_taken_up_by_another(pool: Pool)
         await news.wait()
     worker.cancel()
     await asyncio.wait([worker])
+
+
+async def test_the_doctor_tells_what_is_stored_and_what_goes_next(desk: Desk, tmp_path: Path) -> None:
+    await desk.age(await desk.ask(), await desk.ask("fails"))
+    settings = desk.server.settings.model_copy(update={"home": tmp_path, "retention_days": 30})
+    found: dict[str, str] = {}
+    async with aclosing(examine(settings)) as findings:
+        async for finding in findings:
+            found[finding.part] = finding.found
+            if finding.part == "retention":
+                break
+    assert all(f"{group} " in found["tables"] for group in TABLE_GROUPS)
+    outlook = "older runs to prune within the hour: 1; kept, for they can be resumed: 1"
+    assert found["retention"] == f"steps are kept for 30 days; {outlook}"
