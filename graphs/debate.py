@@ -1,7 +1,6 @@
 """Proposers argue in rounds from different stances, until they agree or a judge who took no part decides."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from langchain_core.callbacks import adispatch_custom_event
@@ -15,9 +14,10 @@ from agents.looking import look_up
 from agents.planner import Plan, SubTask
 from graphs.evidence import keys_in, needed
 from graphs.gaps import Gap, with_gaps
-from graphs.likeness import all_agree, likeness
+from graphs.likeness import all_agree
 from graphs.scheduling import Finding, run_plan
 from graphs.state import ChatState, as_node, question_of
+from graphs.turns import AGAIN, by, copies, latest, round_of, standing, turn
 from graphs.verdict import decided
 
 STANCES = {
@@ -54,7 +54,7 @@ class DebateState(ChatState):
 
 async def seat(state: DebateState) -> dict[str, Any]:
     """Call the opening round, in which nobody sees anybody."""
-    opening = await _called(Plan(tasks=[], note=""), (_turn("1", stance, state) for stance in STANCES))
+    opening = await _called([], [turn("1", stance, question_of(state)) for stance in STANCES])
     return {"plan": opening, "findings": [], "missing": [], "rounds": []}
 
 
@@ -65,41 +65,41 @@ async def argue(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
     if len(known) == len(plan.tasks):
         known = {id_: it for id_, it in known.items() if it.state == "done"}
 
-    async def work(turn: SubTask, seen: Sequence[Finding]) -> Finding:
-        own, others = ([it.text for it in seen if (_by(it) == turn.role) is mine] for mine in (True, False))
+    async def work(sub: SubTask, seen: Sequence[Finding]) -> Finding:
+        own, others = ([it.text for it in seen if (by(it) == sub.role) is mine] for mine in (True, False))
+        again = sub.id.startswith(AGAIN)
         # evidence that nobody else has: what others cite, they show
-        used = {*keys_in("\n".join(others))} - {*keys_in("\n".join(own) if turn.id[1] == "." else "")}
-        evidence = await look_up(context, f"{question} {STANCES[turn.role]}", but=used)
-        parts = [question, *([TOO_LIKE] if turn.id.startswith("1b") else [])]
-        parts += [f"{whose} proposal:\n\n{text}" for whose, it in (("Your", own), ("Another", others)) for text in it]
-        parts.append(f"Passages:\n\n{evidence}")
-        said = await ask(context, turn.role, *state["messages"][:-1], "\n\n".join(parts))
+        used = {*keys_in("\n".join(others))} - {*keys_in("" if again else "\n".join(own))}
+        evidence = await look_up(context, f"{question} {STANCES[sub.role]}", but=used)
+        parts = [question, *([TOO_LIKE] if again else []), *(f"Your proposal:\n\n{text}" for text in own)]
+        parts += [*(f"Another proposal:\n\n{text}" for text in others), f"Passages:\n\n{evidence}"]
+        said = await ask(context, sub.role, *state["messages"][:-1], "\n\n".join(parts))
         text = str(said.text).strip()
-        return Finding(turn.id, turn.title, "done" if text else "failed", text, "" if text else "it proposed nothing")
+        return Finding(sub.id, sub.title, "done" if text else "failed", text, "" if text else "it proposed nothing")
 
     return {"findings": await run_plan(plan, work, context.limits, context.allowance, known)}
 
 
 async def weigh(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Send copies back once, or call the next round; nobody is called after agreement or the last round."""
-    texts, turns = _standing(state["findings"]), state["plan"].tasks
-    last, agreed = turns[-1].id.partition(".")[0], all_agree(texts.values(), AGREED)
+    texts, turns, question = standing(state["findings"]), state["plan"].tasks, question_of(state)
+    (last, nth), agreed = round_of(turns), all_agree(texts.values(), AGREED)
     called: list[SubTask] = []
-    if last == "1" and (copies := _copies(texts)):
-        called = [_turn("1b", copy, state, (f"1.{copy}", f"1.{first}")) for copy, first in copies.items()]
-    elif not agreed and int(last[0]) < ROUNDS:
-        latest = {_by(it): it.task_id for it in state["findings"] if it.text}
-        called = [_turn(str(int(last[0]) + 1), stance, state, latest.values()) for stance in STANCES]
+    if last == "1" and (copied := copies(texts, TOO_ALIKE)):
+        called = [turn(AGAIN, it, question, (f"1.{it}", f"1.{first}")) for it, first in copied.items()]
+    elif not agreed and nth < ROUNDS:
+        seen = [it.task_id for it in latest(state["findings"]).values()]
+        called = [turn(str(nth + 1), stance, question, seen) for stance in STANCES]
     before = [it for it in state["rounds"] if it["round"] != last]
     spent = runtime.context.allowance.steps - sum(it["calls"] for it in before)
-    agents = sum(turn.id.startswith(f"{last}.") for turn in turns)
+    agents = sum(it.id.startswith(f"{last}.") for it in turns)
     came_to = {"round": last, "agents": agents, "calls": spent, "agreed": agreed}
-    return {"plan": await _called(state["plan"], called), "rounds": [*before, came_to]}
+    return {"plan": await _called(turns, called), "rounds": [*before, came_to]}
 
 
 async def judge(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Say which proposal stands and what that cost. When nobody proposed anything, one agent answers alone."""
-    context, texts, lost = runtime.context, _standing(state["findings"]), list[Gap]()
+    context, texts, lost = runtime.context, standing(state["findings"]), list[Gap]()
     if texts:
         judged = DECIDED_BY == "judge"
         winner, how, lost = await decided(context, question_of(state), texts, AGREED, judged=judged)
@@ -108,38 +108,17 @@ async def judge(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
         text = (await needed(context, "assistant", *state["messages"])).text
         how = "Nobody proposed anything, so one agent answered alone."
     gaps = [Gap(title=it.title, reason=it.reason) for it in state["findings"] if it.state != "done"]
-    rounds = int(state["rounds"][-1]["round"][0])
+    rounds = round_of(state["plan"].tasks)[1]
     cost = f"{len(STANCES)} agents, {rounds} round{'s' * (rounds > 1)}, {context.allowance.steps} model calls."
     return {"messages": [AIMessage(with_gaps(f"{text}\n\n*{how} {cost}*", [*gaps, *lost]))], "missing": lost}
 
 
-def _turn(round_: str, stance: str, state: DebateState, sees: Iterable[str] = ()) -> SubTask:
-    again = {"1": "", "1b": ", again"}.get(round_, f" {round_}")
-    title, question = f"{stance.capitalize()}{again}", question_of(state)
-    return SubTask(id=f"{round_}.{stance}", title=title, question=question, role=stance, depends_on=list(sees))
-
-
-async def _called(plan: Plan, turns: Iterable[SubTask]) -> Plan:
-    """The plan with these turns as well, which whoever draws the run is told of."""
-    longer = Plan(tasks=[*plan.tasks, *turns], note=f"{len(STANCES)} stances, at most {ROUNDS} rounds.")
-    if len(longer.tasks) > len(plan.tasks):
-        await adispatch_custom_event("plan.proposed", longer.model_dump())
-    return longer
-
-
-def _by(finding: Finding) -> str:
-    return finding.task_id.partition(".")[2]
-
-
-def _standing(findings: Iterable[Finding]) -> dict[str, str]:
-    """Stance -> the last thing it proposed; nothing of those who never proposed anything."""
-    return {_by(it): it.text for it in findings if it.text}
-
-
-def _copies(texts: Mapping[str, str]) -> dict[str, str]:
-    """Stance -> the earlier one whose proposal its own is too like."""
-    pairs = [pair for pair in combinations(texts, 2) if likeness(texts[pair[0]], texts[pair[1]]) >= TOO_ALIKE]
-    return {copy: first for first, copy in reversed(pairs)}
+async def _called(before: Sequence[SubTask], turns: Sequence[SubTask]) -> Plan:
+    """All turns so far and these, of which whoever draws the run is told."""
+    plan = Plan(tasks=[*before, *turns], note=f"{len(STANCES)} stances, at most {ROUNDS} rounds.")
+    if turns:
+        await adispatch_custom_event("plan.proposed", plan.model_dump())
+    return plan
 
 
 def _next(state: DebateState) -> Literal["argue", "judge"]:
