@@ -189,19 +189,23 @@ async def page_out(context: Context, gone: Sequence[AnyMessage], conversation: S
         return 0
     known: set[str] = context.paged.setdefault("out", set())
     fresh = [it for it in gone if (it.id or text_of(it)) not in known]
-    pages = [page for message in fresh for page in pages_of(message, _question_before(message, conversation))]
+    pages = [
+        page
+        for message in fresh
+        for page in pages_of(message, _question_before(message, conversation), context.conversation)
+    ]
     new = await context.memory.keep_pages(context.owner, context.conversation, pages) if pages else 0
     known.update(it.id or text_of(it) for it in fresh)
     return new
 
 
-def pages_of(message: AnyMessage, question: str = "") -> list[Page]:
+def pages_of(message: AnyMessage, question: str = "", conversation: str = "") -> list[Page]:
     """A message in pages, each of which can be understood beside the question that it answers."""
     text = str(message.text).strip()
     author = PERSON if isinstance(message, HumanMessage) else message.name or "Assistant"
     about = "" if isinstance(message, HumanMessage) else question[:ABOUT_CHARS]
     return [
-        Page(key_for("page", message.id or "", text, str(n)), piece, author, about)
+        Page(key_for("page", conversation, message.id or "", text, str(n)), piece, author, about)
         for n, piece in enumerate(_pieces(text))
     ]
 

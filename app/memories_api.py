@@ -44,9 +44,10 @@ def memories_router(get_app: Callable[[], App]) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> Response:
-        """What is kept, newest first."""
+        """What is kept, newest first: facts and lessons, or one kind. Pages belong to a conversation and go with it."""
+        kinds: tuple[Kind, ...] = (kind,) if kind else ("fact", "lesson")
         async with _answering() as answer:
-            found = await get_app().memory.items(owner, kind=kind, limit=limit, offset=offset)
+            found = await get_app().memory.items(owner, kinds=kinds, limit=limit, offset=offset)
             answer.append(JSONResponse({"memories": [shown(it) for it in found]}))
         return answer[0]
 

@@ -102,7 +102,7 @@ class PostgresMemory:
     ) -> Item:
         """Write the next version of a thing; the same write twice is one. Raises Conflict, or ToolFailed."""
         text, about = _checked(text), text_safe(about)[:MAX_ABOUT_CHARS]
-        put = {"owner": owner, "key": key or key_for(kind, scope, about, text), "kind": kind, "scope": scope,
+        put = {"owner": owner, "key": text_safe(key or key_for(kind, scope, about, text)), "kind": kind, "scope": scope,
                "author": text_safe(author), "about": about, "text": text}  # fmt: skip
         async with self._connected() as connection, connection.transaction():
             await connection.execute(_MARK, (owner, scope))  # locks the shelf: one writer at a time
@@ -148,19 +148,21 @@ class PostgresMemory:
         """Remove a thing with all of its versions, vectors too."""
         async with self._connected() as connection, connection.transaction():
             gone = "delete from memories where owner = %s and key = %s returning coalesce(thread_id, '') as scope"
-            rows = await (await connection.execute(gone, (owner, key))).fetchall()
+            rows = await (await connection.execute(gone, (owner, text_safe(key)))).fetchall()
             for scope in {row["scope"] for row in rows}:
                 await connection.execute(_MARK, (owner, scope))
         return bool(rows)
 
     # -- looking through ---------------------------------------------------------------------------------------------
 
-    async def items(self, owner: str, *, kind: Kind | None = None, limit: int = 100, offset: int = 0) -> list[Item]:
+    async def items(
+        self, owner: str, *, kinds: Sequence[Kind] = ("fact", "lesson"), limit: int = 100, offset: int = 0
+    ) -> list[Item]:
         """Newest versions, newest first."""
-        where = "owner = %s and newest and (%s::text is null or kind = %s)"
+        where = "owner = %s and newest and kind = any(%s)"
         sql = f"select {_FIELDS} from memories where {where} order by row_id desc limit %s offset %s"
         async with self._connected() as connection:
-            rows = await (await connection.execute(sql, (owner, kind, kind, limit, offset))).fetchall()
+            rows = await (await connection.execute(sql, (owner, list(kinds), limit, offset))).fetchall()
         return [Item(**row) for row in rows]
 
     async def versions(self, owner: str, key: str) -> list[Item]:

@@ -154,6 +154,8 @@ def test_pages_end_where_sentences_do_and_lose_nothing() -> None:
     assert {page.about for page in pages} == {"What is long?"}
     assert len({page.key for page in pages}) == len(pages)
     assert [page.key for page in pages] == [page.key for page in pages_of(AIMessage(text, id="a1"), "What is long?")]
+    other = pages_of(AIMessage(text, id="a1"), "What is long?", "a copy of the conversation")
+    assert not {page.key for page in other} & {page.key for page in pages}
     assert pages_of(AIMessage("")) == []
     assert len(pages_of(AIMessage("x" * 2_500))) == 3
 

@@ -214,6 +214,8 @@ async def test_kinds_and_conversations_are_apart(memory: PostgresMemory, pool: P
     async def found(kind: str, scope: str | None = None) -> list[str]:
         return [it.author for it in await memory.recall("ann", "the code name", kinds=(kind,), scope=scope)]  # type: ignore[arg-type]
 
+    assert [it.kind for it in await memory.items("ann")] == ["lesson", "fact"]
+    assert [it.author for it in await memory.items("ann", kinds=("page",))] == ["You"]
     assert await found("fact") == ["assistant"]
     assert await found("lesson") == ["critic"]
     assert await found("page") == await found("page", "t2") == []
@@ -229,7 +231,9 @@ async def test_what_cannot_be_kept_is_said_and_what_is_no_text_is_mended(memory:
         with pytest.raises(ToolFailed, match="characters of 1 to 4,000; keep one short statement"):
             await memory.keep("ann", text, author="assistant")
 
-    assert (await memory.keep("ann", "a\x00b\ud800", author="c\x00")).text == "a\ufffdb\ufffd"
+    kept = await memory.keep("ann", "a\x00b\ud800", author="c\x00", key="k\x00")
+    assert (kept.text, kept.key) == ("a\ufffdb\ufffd", "k\ufffd")
+    assert await memory.forget("ann", "k\x00")
 
 
 async def test_vectors_are_what_the_embedder_said(memory: PostgresMemory, pool: Pool) -> None:

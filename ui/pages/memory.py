@@ -11,7 +11,7 @@ from ui.client import ApiProblem, Json
 SHOWN = 200
 """Rows drawn; the filter finds the rest, and the page says so."""
 MAX_CHARS = 4_000
-KINDS = {"fact": "remembered", "lesson": "a lesson", "page": "an older turn"}
+KINDS = {"fact": "remembered", "lesson": "a lesson"}
 
 _DOUBT = "delete_memory"
 
