@@ -131,6 +131,8 @@ def test_a_reader_who_scrolled_up_is_left_alone(open_page: Open, site: Any) -> N
     page.wait_for_function(AT_FOOT)
     page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop = 0")
     page.wait_for_selector(".jump")
+    button, foot = page.locator(".jump").bounding_box(), page.locator("[data-testid=stBottom]").bounding_box()
+    assert button["y"] + button["height"] <= foot["y"]
     site.clock(hold=24.3)
     page.wait_for_function(f"{RAW}.includes('Stop writes')")
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == 0

@@ -350,6 +350,8 @@ class Conversation {
   onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     this.follow = scrollHeight - scrollTop - clientHeight < AT_FOOT_PX;
+    const foot = document.querySelector("[data-testid=stBottom]"); // lies over the conversation, however high it is
+    setVar(this.jump, "--foot", `${foot ? foot.offsetHeight : 0}px`);
     show(this.jump, !this.follow && !!this.thread);
   }
 
