@@ -332,3 +332,19 @@ async def test_after_a_crash_with_a_twin_at_work_only_that_sub_task_runs_again(
 
     assert worked == ["a"]
     assert {id_: finding.text for id_, finding in found.items()} == {id_: f"result of {id_}" for id_ in "abc"}
+
+
+async def test_a_second_try_is_seen_on_the_same_lane(scheduled: Callable[..., Any]) -> None:
+    async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
+        if sub.role != "analyst":
+            raise ValueError("not for me")
+        return Finding(sub.id, sub.title, "done", "found")
+
+    it = scheduled(work, remedies=instead(role="analyst"))
+    await it.run(planned("a"))
+    before = project(RESEARCH, it.events[:-2])
+    after = project(RESEARCH, it.events)
+
+    assert before.lanes["task:a"].activity == "planned again: ValueError: not for me"
+    lane = after.lanes["task:a"]
+    assert (lane.state, lane.role, lane.attempt, lane.text) == ("done", "analyst", 2, "found")
