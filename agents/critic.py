@@ -1,4 +1,4 @@
-"""Judges a draft that has passed the checks of code: does it answer what was asked, and is it sound?"""
+"""Judges a draft that has passed the checks of code: whether it answers what was asked, and is sound."""
 
 from typing import Literal
 

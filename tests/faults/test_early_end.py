@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from extent import LONGEST_S
-from house import house
 from langgraph.errors import GraphInterrupt
 from langgraph.func import task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 from patterns import ECHO
+from premises import house
 from spoken import Speaker
 
 from agents.context import Context

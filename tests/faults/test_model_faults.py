@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from extent import LONGEST_S, extent
-from house import House, house
+from premises import House, house
 
 from agents.middleware import MODEL_ATTEMPTS
 from app.demo_model.server import DemoServer

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from extent import LONGEST_S, extent
-from house import house
 from patterns import ECHO
+from premises import house
 from spoken import Speaker
 
 from app.models import Endpoint
