@@ -5,6 +5,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Collection
+from typing import Any
 
 from langgraph.config import get_config
 from langgraph.prebuilt import ToolRuntime
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 async def look_up(context: Context, query: str, but: Collection[str] = ()) -> str:
     """Passages under their keys, as an agent would be shown them, `but` for some keys; or that the search failed."""
     call_id = f"look_{hashlib.sha256(query.encode()).hexdigest()[:8]}"
-    runtime = ToolRuntime(
+    runtime: ToolRuntime[Any, Any] = ToolRuntime(
         state={}, context=context, config=get_config(), stream_writer=_unheard, tool_call_id=call_id, store=None
     )
     call = {"type": "tool_call", "name": search_documents.name, "id": call_id}

@@ -107,10 +107,10 @@ async def judge(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
     else:
         text = (await needed(context, "assistant", *state["messages"])).text
         how = "Nobody proposed anything, so one agent answered alone."
-    gaps = [Gap(title=it.title, reason=it.reason) for it in state["findings"] if it.state != "done"]
+    gaps: list[Any] = [Gap(title=it.title, reason=it.reason) for it in state["findings"] if it.state != "done"] + lost
     rounds = round_of(state["plan"].tasks)[1]
     cost = f"{len(STANCES)} agents, {rounds} round{'s' * (rounds > 1)}, {context.allowance.steps} model calls."
-    return {"messages": [AIMessage(with_gaps(f"{text}\n\n*{how} {cost}*", [*gaps, *lost]))], "missing": lost}
+    return {"messages": [AIMessage(with_gaps(f"{text}\n\n*{how} {cost}*", gaps))], "missing": lost}
 
 
 async def _called(before: Sequence[SubTask], turns: Sequence[SubTask]) -> Plan:

@@ -4,8 +4,9 @@ A hand-over is a tool call that the node reads from the agent's answer and turns
 `Command.PARENT`: `agents/handing.py`). The floor is part of the state, so it outlives the run and a crash.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.graph import END, START, StateGraph
@@ -52,8 +53,8 @@ async def floor(state: SwarmState) -> Command[str]:
     return Command(update={"active": active, "handovers": []}, goto=active)
 
 
-def speaking(name: str) -> Callable[[SwarmState, Runtime[Context]], Awaitable[Command[str]]]:
-    """The node of one specialist: answer the person, or hand the floor to somebody else."""
+def speaking(name: str) -> Any:
+    """The node of one specialist, a function of state and runtime: answer the person, or hand the floor on."""
 
     async def speak(state: SwarmState, runtime: Runtime[Context]) -> Command[str]:
         context, passed = runtime.context, state["handovers"]

@@ -17,7 +17,7 @@ from graphs.evidence import needed
 from graphs.leading import STEPS, LeadState, lead_graph
 from graphs.planning import planned
 from graphs.plans import checked, single
-from graphs.scheduling import Finding, run_plan
+from graphs.scheduling import Finding, State, run_plan
 from graphs.state import ChatState, as_node, question_of
 
 MAX_LEADS = 4
@@ -61,10 +61,10 @@ async def lead(state: TeamState, runtime: Runtime[Context]) -> dict[str, Any]:
     async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
         told = [sub.question, *(f"Result of {finding.title}:\n{finding.text}" for finding in inputs)]
         given = LeadState(task=sub.id, brief="\n\n".join(told))
-        steps = {"recursion_limit": recursion_limit(limits)}
+        steps: Any = {"recursion_limit": recursion_limit(limits)}
         ended = await leading.ainvoke(given, steps, context=replace(context, limits=share))
         lost = [f"{it.title}: {it.reason or it.state}" for it in ended["findings"] if it.state != "done"]
-        how = "done" if not lost else "partial" if ended["report"] else "failed"
+        how: State = "done" if not lost else "partial" if ended["report"] else "failed"
         return Finding(sub.id, sub.title, how, ended["report"], "; ".join(lost))
 
     patient = replace(limits, subtask_timeout_s=STEPS * limits.subtask_timeout_s)

@@ -1,7 +1,7 @@
 """Hand the floor to another specialist."""
 
 from collections.abc import Mapping
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field, create_model
@@ -45,8 +45,9 @@ def handover(peers: Mapping[str, str]) -> BaseTool:
 
 
 def _arguments(peers: Mapping[str, str]) -> type[BaseModel]:
+    # a name that is not there never reaches the tool: the model is told which there are
+    names: Any = Literal[*peers]
     to = Field(description="name of the specialist")
     reason = Field(description="one sentence: why it is theirs")
     brief = Field(default="", description="what you found or promised so far; empty when nothing")
-    # a name that is not there never reaches the tool: the model is told which there are
-    return create_model("HandOver", to=(Literal[*peers], to), reason=(str, reason), brief=(str, brief))
+    return create_model("HandOver", to=(names, to), reason=(str, reason), brief=(str, brief))

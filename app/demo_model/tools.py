@@ -179,10 +179,11 @@ class Chooser:
     def _passed_on(self, text: str) -> Wanted | None:
         """A hand-over to the peer whose field holds more of the question's words than one's own."""
         for tool in self.tools:
-            name, schema = next(((n, s) for n, s in tool.fields.items() if s.get("enum")), ("", {}))
-            if not (name and _HANDOFF.match(tool.name)):
+            choices = {n: s["enum"] for n, s in tool.fields.items() if isinstance(s, Mapping) and s.get("enum")}
+            if not (choices and _HANDOFF.match(tool.name)):
                 continue
-            fields = {peer: described(str(peer), tool.description) for peer in schema["enum"]}
+            name, peers = next(iter(choices.items()))
+            fields = {str(peer): described(str(peer), tool.description) for peer in peers}
             if peer := better_placed(text, described("your field", self.conversation.system), fields):
                 clues = Clues(text, fields={"reason": f"The question belongs to the field of the {peer}."})
                 return Wanted(tool, Filler(tool.parameters, clues).completed(tool.parameters, {name: peer}))
