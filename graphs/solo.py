@@ -14,8 +14,8 @@ from graphs.evidence import needed
 from graphs.state import ChatState, as_node
 
 EXAMPLES = {
-    "Compare ReAct, planning with parallel sub-agents, and debate: latency, cost and when each pays": (
-        "The research question again, by one agent: compare time, cost and answer"
+    "Compare routing, critic loops and debate: what each costs, and when it pays": (
+        "One agent plans, looks up and writes; ask research the same, and compare"
     ),
 }
 
