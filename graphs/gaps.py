@@ -1,7 +1,7 @@
 """Steps that a run can do without: what one came to, or what is missing now and why; never what sinks the run."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypedDict, TypeVar
 
 from langgraph.errors import GraphBubbleUp
@@ -51,7 +51,7 @@ async def spared(title: str, context: Context, call: Coroutine[Any, Any, Value])
     return None, [Gap(title=title, reason=reason)]
 
 
-def with_gaps(text: str, gaps: Sequence[Mapping[str, str]]) -> str:
+def with_gaps(text: str, gaps: Sequence[Gap]) -> str:
     """`text`, and what it lacks in a last paragraph."""
     if not gaps:
         return text

@@ -54,7 +54,7 @@ def test_every_kind_of_block_has_a_test() -> None:
 
 
 def test_the_terminal_commands_run(checkout: Path) -> None:
-    [script] = blocks("bash", "sextant chat")
+    [script] = blocks("bash", "sextant doctor")
     done = shell(script, checkout)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert len((checkout / "answers.jsonl").read_text().splitlines()) == 2

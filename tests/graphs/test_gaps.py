@@ -12,7 +12,7 @@ from scripted import ScriptedModel
 from agents.allowance import Allowance, Budget
 from agents.context import Context
 from agents.errors import RunLost, ToolFailed
-from graphs.gaps import spared, with_gaps
+from graphs.gaps import Gap, spared, with_gaps
 
 
 @pytest.fixture
@@ -87,6 +87,6 @@ async def test_who_is_stopped_stops(context: Context) -> None:
 
 
 def test_gaps_are_the_last_thing_said() -> None:
-    gaps = [{"title": "Critic", "reason": "gone."}, {"title": "Sum", "reason": "late"}]
+    gaps = [Gap(title="Critic", reason="gone."), Gap(title="Sum", reason="late")]
     assert with_gaps("So.", gaps) == "So.\n\n*Not done: Critic (gone); Sum (late).*"
     assert with_gaps("So.", []) == "So."
