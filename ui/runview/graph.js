@@ -131,7 +131,7 @@ function outline(shape) {
 function outlineEdge(from, to, loop) {
   if (!from || !to) return null;
   if (loop || to.x <= from.x) {
-    const foot = Math.max(from.y, to.y) + 22;
+    const foot = Math.min(70, Math.max(from.y, to.y) + 22); // inside the card
     return svg("path", { class: "loop", d: `M${from.x + 9} ${from.y + 6}C${from.x + 9} ${foot} ${to.x + 9} ${foot} ${to.x + 9} ${to.y + 6}` });
   }
   const bend = (to.x - from.x - 18) / 2;

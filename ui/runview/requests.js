@@ -60,7 +60,7 @@ class RequestCard {
     if (request.what) this.body.append(el("p", { class: "asks" }, request.what));
     if (this.kind === "approval") this.fillForm();
     else if (this.kind === "doubt") this.body.append(argumentList(this.args));
-    else if (this.kind === "repeat") this.body.append(argumentList(this.args), el("p", { class: "asks" }, doneBefore(request)));
+    else if (this.kind === "repeat") this.body.append(el("p", { class: "asks" }, doneBefore(request)), argumentList(this.args));
     else this.fillQuestion();
     this.body.append((this.promise = el("p", { class: "promise muted" })));
     this.makeButtons();
@@ -270,7 +270,8 @@ const requestTitle = (request) => `${subjectOf(request)}${ASKS_OF[requestKind(re
 
 /** When a call was done before, and what the other branch had been asked. */
 function doneBefore({ done_at: at, asked_before: question }) {
-  return `Done ${momentOf(at)}${question ? `, when this chat was asked “${question.slice(0, 200)}”` : ""}.`;
+  const asked = question ? `, when this chat was asked: ${question.slice(0, 200)}` : "";
+  return sentence(`done ${momentOf(at)}${asked}`);
 }
 
 /** What a graph's own `interrupt(value)` says: its words, or the value itself. */
