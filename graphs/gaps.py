@@ -1,7 +1,7 @@
 """Steps that a run can do without: what one came to, or what is missing now and why; never what sinks the run."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
 from langgraph.errors import GraphBubbleUp
@@ -51,9 +51,9 @@ async def spared(title: str, context: Context, call: Coroutine[Any, Any, Value])
     return None, [Gap(title=title, reason=reason)]
 
 
-def with_gaps(text: str, gaps: Sequence[Gap]) -> str:
+def with_gaps(text: str, gaps: Sequence[Mapping[str, object]]) -> str:
     """`text`, and what it lacks in a last paragraph."""
     if not gaps:
         return text
-    named = "; ".join(f"{gap['title']} ({gap['reason'].rstrip('.')})" for gap in gaps)
+    named = "; ".join(f"{gap['title']} ({str(gap['reason']).rstrip('.')})" for gap in gaps)
     return f"{text}\n\n*Not done: {named}.*"
