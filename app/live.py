@@ -234,7 +234,9 @@ class LiveView:
             return "taken" if self.view.lanes[source["lane_id"]].acts else "idle"
         if "not_taken" in (source["state"], target["state"]):
             return "not_taken" if over else "idle"
-        if source["state"] in ENDED and began:
+        lanes = self.view.lanes
+        leads = source["state"] in _ACTIVE and lanes[target["lane_id"]].depth > lanes[source["lane_id"]].depth
+        if began and (leads or source["state"] in ENDED):
             return "taken"
         return "waiting" if source["state"] in ENDED or source["state"] in _ACTIVE else "idle"
 

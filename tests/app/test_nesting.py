@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.events import ROOT, RunEvent
+from app.live import LiveView
 from app.projection import RunView, project
 from app.readings import late_s, median_s, serial_s
 from app.shapes import Node, Shape, draw
@@ -31,27 +32,27 @@ def finished(at: float, span: str, id_: str) -> RunEvent:
     return RunEvent("agent.finished", span, span.rpartition("|")[0], {"task_id": id_, "state": "done"}, at)
 
 
+LEAD = f"{LEADS}|sub_agent:1b"
+EVENTS = [
+    RunEvent("run.started", ROOT, None, {"question": "?"}, 0),
+    planned(0, "delegate:0d", "1", "2"),
+    RunEvent("node.started", LEADS, ROOT, {"name": "lead"}, 1),
+    spawned(1, LEAD, "1"),
+    planned(1, f"{LEAD}|split:0e", "1.1", "1.2", within="1"),
+    spawned(1, f"{LEADS}|sub_agent:2b", "2"),
+    RunEvent("node.started", f"{LEAD}|work:0f", LEAD, {"name": "work"}, 2),
+    spawned(2, f"{LEAD}|work:0f|sub_agent:1c", "1.1"),
+    spawned(2, f"{LEAD}|work:0f|sub_agent:2c", "1.2"),
+]
+"""Two leads at work since second 1, the first of them with two workers since second 2."""
+
+
 def view(*more: RunEvent) -> RunView:
-    """Two leads at work since second 1, the first of them with two workers since second 2."""
-    one, two = f"{LEADS}|sub_agent:1b", f"{LEADS}|sub_agent:2b"
-    return project(
-        SHAPE,
-        [
-            RunEvent("run.started", ROOT, None, {"question": "?"}, 0),
-            planned(0, "delegate:0d", "1", "2"),
-            RunEvent("node.started", LEADS, ROOT, {"name": "lead"}, 1),
-            spawned(1, one, "1"),
-            planned(1, f"{one}|split:0e", "1.1", "1.2", within="1"),
-            spawned(1, two, "2"),
-            RunEvent("node.started", f"{one}|work:0f", one, {"name": "work"}, 2),
-            spawned(2, f"{one}|work:0f|sub_agent:1c", "1.1"),
-            spawned(2, f"{one}|work:0f|sub_agent:2c", "1.2"),
-            *more,
-        ],
-    )
+    """After these events, and more."""
+    return project(SHAPE, [*EVENTS, *more])
 
 
-WORKER = f"{LEADS}|sub_agent:1b|work:0f|sub_agent:1c"
+WORKER = f"{LEAD}|work:0f|sub_agent:1c"
 
 
 def test_a_plan_inside_a_sub_task_takes_nothing_from_the_plan_around_it() -> None:
@@ -67,7 +68,7 @@ def test_a_plan_inside_a_sub_task_takes_nothing_from_the_plan_around_it() -> Non
 
 
 def test_a_second_plan_of_the_same_sub_task_takes_the_place_of_the_first() -> None:
-    seen = view(planned(3, f"{LEADS}|sub_agent:1b|split:0e", "1.1", "1.3", within="1"))
+    seen = view(planned(3, f"{LEAD}|split:0e", "1.1", "1.3", within="1"))
 
     assert [sub["id"] for sub in seen.plan] == ["1", "2", "1.1", "1.3"]
 
@@ -120,3 +121,14 @@ def test_the_loop_of_a_team_that_is_drawn_in_rounds_stays_a_loop() -> None:
     assert {(edge.source, edge.target) for edge in drawing.edges if edge.loop} == {
         ("weigh", f"task:{id_}") for id_ in "123"
     }
+
+
+def test_the_way_from_a_lead_to_a_worker_is_taken_while_the_lead_is_at_work() -> None:
+    run = dict.fromkeys(("run_id", "thread_id", "graph", "question"), "x")
+    live = LiveView(run, SHAPE)
+    live.apply(EVENTS)
+
+    states = {(edge["source"], edge["target"]): edge["state"] for edge in live.whole(now=9.0)["shape"]["edges"]}
+
+    assert states["task:1", "task:1.1"] == "taken"
+    assert states["task:1.1", "report"] == "waiting"

@@ -173,6 +173,8 @@ function drawBar(bar, lane, axis) {
   setVar(bar, "--b", until(isOpen(lane) ? null : lane.end));
   setAttr(bar, "class", `bar ${lane.critical ? "critical" : ""} ${lane.end === null && lane.start !== null ? "open" : ""}`);
   const parts = lane.segments.map((part, at) => ({ ...part, at, live: part.end === null && lane.end === null }));
+  // who leads others makes no calls while they work
+  if (lane.kind === "agent" && !parts.length && lane.start !== null) parts.push({ kind: "lead", start: lane.start, end: null, at: "lead" });
   if (lane.state === "waiting" && lane.start !== null) parts.push({ kind: "wait", start: lane.end ?? lane.start, end: null, at: "wait" });
   keyed(bar, parts, (part) => part.at, () => el("i", {}), (node, part) => {
     setVar(node, "--a", axis.at(part.start).toFixed(3));
