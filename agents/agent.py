@@ -78,6 +78,12 @@ def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], lim
     }
 
 
+def tools_of(assembled: Any) -> list[BaseTool]:
+    """What an assembled agent may call, which is not what its file says where somebody assembled it otherwise."""
+    node = assembled.nodes.get("tools")
+    return list(node.bound.tools_by_name.values()) if node else []
+
+
 def recursion_limit(limits: Limits) -> int:
     """Super-steps that `max_steps` model calls and their tools can take: the bound is ours, never LangGraph's."""
     return 2 * limits.max_steps + 4

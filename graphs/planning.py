@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.messages import AnyMessage, HumanMessage
 
-from agents.agent import discover_agents, team_roles
+from agents.agent import discover_agents, team_roles, tools_of
 from agents.asking import ask_for
 from agents.context import Context
 from agents.errors import Unreadable
@@ -40,11 +40,11 @@ async def announce(plan: Plan, expected: Forecast) -> None:
 
 def remedies(context: Context) -> Remedies:
     """A twin for a late one whose tools can all be repeated safely; what the planner says for a failed one."""
-    team = discover_agents()
-    roles = team_roles(team)
+    roles = team_roles(discover_agents())
 
     def safe_twice(sub: SubTask) -> bool:
-        contracts = [contract_of(tool) for tool in team[sub.role].tools]
+        tools = tools_of(context.agents[sub.role])
+        contracts = [contract_of(tool) for tool in tools if not sub.tools or tool.name in sub.tools]
         return all(it.effect in ("read", "idempotent") and not it.approval for it in contracts)
 
     async def instead(sub: SubTask, failed: Finding) -> SubTask | None:

@@ -48,7 +48,7 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
     await announce(proposed, expected)
     if context.review_plan:
         try:
-            proposed = runnable(reviewed(proposed, context.limits, known))
+            proposed = runnable(reviewed(proposed, context, known))
         except NotWanted as no:
             said = f"The plan was not run: {no}" if str(no) else "The plan was not run."
             return {"plan": None, "findings": [], "messages": [AIMessage(said)]}

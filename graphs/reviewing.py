@@ -10,8 +10,8 @@ from typing import Any
 from langgraph.types import interrupt
 from pydantic import ValidationError
 
-from agents.agent import discover_agents, team_roles
-from agents.context import Limits
+from agents.agent import discover_agents, team_roles, tools_of
+from agents.context import Context, Limits
 from agents.planner import Plan
 from graphs.plans import BadPlan, checked, estimates
 from graphs.usual import Usual
@@ -24,10 +24,9 @@ class NotWanted(Exception):
     """A person rejected the plan; the message is their reason."""
 
 
-def reviewed(plan: Plan, limits: Limits, known: Usual) -> Plan:
+def reviewed(plan: Plan, context: Context, known: Usual) -> Plan:
     """The plan as a person wants it. Raises NotWanted when they reject it."""
-    team, seconds = discover_agents(), estimates(plan, known.seconds)
-    roles = team_roles(team)
+    roles, seconds, limits = team_roles(discover_agents()), estimates(plan, known.seconds), context.limits
     asked = {
         "kind": KIND,
         "ref": KIND,
@@ -35,7 +34,7 @@ def reviewed(plan: Plan, limits: Limits, known: Usual) -> Plan:
         "what": plan.note,
         "plan": plan.model_dump(),
         "roles": roles,
-        "tools": {role: [tool.name for tool in team[role].tools] for role in roles},
+        "tools": {role: [tool.name for tool in tools_of(context.agents[role])] for role in roles},
         "estimates": {sub.id: {"seconds": seconds[sub.id], "usd": known.usd.get(sub.role)} for sub in plan.tasks},
         "limits": {"max_parallel": limits.max_parallel, "max_subtasks": limits.max_subtasks},
         "choices": list(CHOICES),

@@ -300,7 +300,10 @@ class Run:
             usual_s, turn = self._pace.usual_s() or 0.0, self._pace.turns[sub.id]
             late = {"usual_s": usual_s, "elapsed_s": asyncio.get_running_loop().time() - turn.begun_at}
             await self.engine.tell("agent.twin_started", {"task_id": sub.id, "title": sub.title, **late})
-            return await self._kept(sub, self.work(sub, inputs))
+            try:
+                return await self._kept(sub, self.work(sub, inputs))
+            except GraphInterrupt:  # one question about one thing: the first asks it, if it comes to that
+                return Finding(sub.id, sub.title, "failed", reason="a twin asks nobody")
 
     async def _end(self, sub: SubTask, rivals: Sequence[asyncio.Future[Finding]]) -> None:
         """Cancel whoever is still at work, and say which of two it was."""

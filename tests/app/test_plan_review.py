@@ -31,7 +31,7 @@ async def plan(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     if not runtime.context.review_plan:
         return {"plan": proposed}
     try:
-        return {"plan": reviewed(proposed, runtime.context.limits, Usual())}
+        return {"plan": reviewed(proposed, runtime.context, Usual())}
     except NotWanted as no:
         return {"plan": planned(f"rejected: {no}")}
 

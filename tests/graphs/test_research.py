@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 from scripted import ScriptedModel, calls, fills, says
 
+from agents.agent import Agent, assemble
 from agents.asking import ask_for
 from agents.errors import ModelUnavailable
 from agents.planner import Plan, SubTask
+from agents.tools.calculator import calculator
+from agents.tools.notes import save_note
 from graphs import research
 from graphs.planning import remedies, second_plan
 from graphs.research import brief
@@ -393,13 +397,19 @@ async def test_a_second_plan_that_cannot_be_run_goes_back_once(scripted: Callabl
 
 
 def test_only_what_can_be_repeated_safely_may_have_a_twin(scripted: Callable[..., Any]) -> None:
-    safe = remedies(crew(scripted({}))).twin
+    """By what an agent was given, not by what its file says; and by what a person left to it."""
+    context = crew(scripted({}))
+    given = assemble({"researcher": Agent("Note it.", [save_note, calculator])}, context.models, context.limits)
+    safe, unsafe = remedies(context).twin, remedies(replace(context, agents=given)).twin
     assert safe
+    assert unsafe
 
     (sub,) = planned(("1", "")).tasks
 
     assert safe(sub)
     assert not safe(sub.model_copy(update={"role": "assistant"}))
+    assert not unsafe(sub)
+    assert unsafe(sub.model_copy(update={"tools": ["calculator"]}))
 
 
 async def test_the_demo_model_plans_without_figures_and_nothing_more_when_all_is_found() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import interrupt
 from runlogs import RESEARCH
 from two_rounds import planned
 from virtual import Simulated, in_no_time, simulate
@@ -307,6 +308,26 @@ async def test_a_twin_that_loses_is_cancelled_and_the_run_goes_on(scheduled: Cal
     (twin,) = [lane for lane in view.lanes.values() if lane.title == "A, twin"]
     assert (twin.state, twin.reason) == ("cancelled", "the other won")
     assert view.lanes["task:a"].state == "done"
+
+
+async def test_a_twin_asks_nobody(scheduled: Callable[..., Any]) -> None:
+    asks, tries = asyncio.Event(), list[str]()
+
+    async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
+        tries.append(sub.id)
+        if sub.id == "a" and tries.count("a") == 1:
+            await asks.wait()
+        elif sub.id == "a":
+            asks.set()
+            interrupt("may a?")
+        return Finding(sub.id, sub.title, "done", f"{sub.id} at try {tries.count(sub.id)}")
+
+    it = scheduled(work, InMemorySaver(), remedies=TWINS)
+    found = await it.findings(planned("a", "b", "c < a"))
+
+    assert await it.questions() == {}
+    assert found["c"].state == "done"
+    assert it.told("agent.twin_started") == ["a"]
 
 
 async def test_after_a_crash_with_a_twin_at_work_only_that_sub_task_runs_again(
