@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from by_role import ByRole
-from crew import Ran, crew, passage, run
+from by_role import ByRole, few
+from crew import Ran, passage, run
 from failing import FAILURES, TEXT_FAILURES, TYPED_FAILURES
 from langgraph.checkpoint.memory import InMemorySaver
 from scripted import Asked, Step, fills, says
@@ -19,6 +19,7 @@ from agents.judge import Verdict
 from graphs import debate
 
 QUESTION = "Is a team worth it?"
+ROLES = [*debate.STANCES, "judge", "assistant"]
 STANCES = list(debate.STANCES)
 POSITIONS = {
     "advocate": "Yes, for hard questions.",
@@ -47,7 +48,7 @@ def script(second: Mapping[str, Step] | None = None, **more: Sequence[Step]) -> 
 
 async def debated(model: ByRole, given: Any = QUESTION, graph: Any = None, **more: Any) -> Ran:
     thread, allowance = more.pop("thread", {}), more.pop("allowance", None) or Allowance()
-    context = replace(crew(model, [passage("A team costs seven calls.")], **more), allowance=allowance)
+    context = replace(few(ROLES, model, [passage("A team costs seven calls.")], **more), allowance=allowance)
     ran = await run(graph or debate.build().compile(), context, given, **thread)
     model.check_used_up()
     return ran

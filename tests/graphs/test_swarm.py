@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from by_role import ByRole
-from crew import Ran, crew, passage, run
+from by_role import ByRole, few
+from crew import Ran, passage, run
 from failing import TEXT_FAILURES
 from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -17,6 +17,7 @@ from app.shapes import read_shape
 from graphs import swarm
 
 QUESTION = "What if a worker dies?"
+ROLES = [*FIELDS]
 ANSWER = "Another one goes on from the checkpoint. [3f9a1c77]"
 
 
@@ -25,7 +26,7 @@ def hands(to: str, reason: str = "It is about crashes.", brief: str = "Nothing w
 
 
 async def spoke(model: ByRole, given: Any = QUESTION, graph: Any = None, **thread: Any) -> Ran:
-    ran = await run(graph or swarm.build().compile(), crew(model, [passage("Leases end.")]), given, **thread)
+    ran = await run(graph or swarm.build().compile(), few(ROLES, model, [passage("Leases end.")]), given, **thread)
     model.check_used_up()
     return ran
 
@@ -191,8 +192,8 @@ async def test_after_a_crash_between_a_hand_over_and_its_step_nobody_is_asked_ag
     model = ByRole({"architect": [hands("engineer")], "engineer": [says(ANSWER)]})
 
     with pytest.raises(RunLost):
-        await run(graph, crew(model), QUESTION, **thread)
-    ran = await run(graph, crew(model), None, **thread)
+        await run(graph, few(ROLES, model), QUESTION, **thread)
+    ran = await run(graph, few(ROLES, model), None, **thread)
 
     assert answer(ran) == ANSWER
     assert len(model.asked_of("architect")) == 1

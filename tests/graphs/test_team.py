@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from by_role import ByRole
-from crew import Ran, crew, passage, run
+from by_role import ByRole, few
+from crew import Ran, passage, run
 from failing import FAILURES, NONSENSE, TEXT_FAILURES, TYPED_FAILURES
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -23,6 +23,7 @@ from graphs import leading, team
 from graphs.leading import REPORT_CHARS
 
 JOB = "What do debates and swarms cost?"
+ROLES = ["manager", "lead", "researcher", "scribe", "summariser", "writer"]
 DEADLINE_S = 1.0
 """Of a worker, where one hangs: long enough for the others on a crowded machine."""
 
@@ -56,7 +57,9 @@ def script(**more: Sequence[Step]) -> dict[str, Sequence[Step]]:
 
 async def teamed(model: ByRole, given: Any = JOB, graph: Any = None, **more: Any) -> Ran:
     thread = more.pop("thread", {})
-    ran = await run(graph or team.build().compile(), crew(model, [passage("It costs calls.")], **more), given, **thread)
+    ran = await run(
+        graph or team.build().compile(), few(ROLES, model, [passage("It costs calls.")], **more), given, **thread
+    )
     model.check_used_up()
     return ran
 
@@ -301,12 +304,12 @@ async def test_a_worker_of_a_lead_asks_a_person_and_goes_on_when_answered(
     thread = {"configurable": {"thread_id": "r"}}
     graph = team.build().compile(checkpointer=await claimed(), store=store)
 
-    await run(graph, crew(model), JOB, **thread)
+    await run(graph, few(ROLES, model), JOB, **thread)
     state = await graph.aget_state(thread)
     (asked,) = state.interrupts
     graph = team.build().compile(checkpointer=await claimed(), store=store)  # another worker has it now
     ran = await run(
-        graph, crew(model), Command(resume={asked.id: {"decision": "approve", "ref": "approval"}}), **thread
+        graph, few(ROLES, model), Command(resume={asked.id: {"decision": "approve", "ref": "approval"}}), **thread
     )
     model.check_used_up()
 
@@ -324,10 +327,10 @@ async def test_two_workers_of_two_leads_ask_at_once_and_are_answered_by_id() -> 
     store = InMemoryStore()
     graph, thread = kept(store=store)
 
-    await run(graph, crew(model), JOB, **thread)
+    await run(graph, few(ROLES, model), JOB, **thread)
     asked = (await graph.aget_state(thread)).interrupts
     said = {it.id: {"decision": word, "ref": "approval"} for it, word in zip(asked, ("approve", "reject"), strict=True)}
-    ran = await run(graph, crew(model), Command(resume=said), **thread)
+    ran = await run(graph, few(ROLES, model), Command(resume=said), **thread)
     model.check_used_up()
 
     assert len(asked) == 2

@@ -1,12 +1,15 @@
 """A scripted model that knows who asks: by the system prompt, as all roles of a debate are asked in the same words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from crew import FixedCorpus
 from langchain_core.messages import AIMessage, BaseMessage
 from scripted import Asked, ScriptedModel, Step
 
-from agents.agent import discover_agents, team_roles
+from agents.agent import assemble, discover_agents, team_roles
+from agents.context import Context, Limits
+from retrieval.documents import Chunk
 
 
 class ByRole(ScriptedModel):
@@ -38,3 +41,10 @@ def role_of(asked: Asked) -> str:
     roles = "; ".join(f"{name} ({line})" for name, line in team_roles(team).items())
     told = str(asked.messages[0].text)
     return next(name for name, agent in team.items() if told.startswith(agent.prompt.replace("{roles}", roles)))
+
+
+def few(roles: Iterable[str], model: ByRole, passages: Sequence[Chunk] = (), **limits: Any) -> Context:
+    """A context with these roles alone: to put all of them together takes longer than most graphs."""
+    bounds, models, team = Limits(**limits), {"large": model, "small": model}, discover_agents()
+    made = assemble({role: team[role] for role in roles}, models, bounds)
+    return Context(models, made, FixedCorpus(passages), bounds)
