@@ -7,14 +7,18 @@ such as `Edit` or `Shorten`. Defects that are no matter of rules, such as a dull
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from app.demo_model.demands import most_words
 from app.demo_model.evidence import CITED, KEY, Sentence
 from app.demo_model.words import content_words
 
+MAX_CHARS = 20_000
+"""Of a request to mend; a longer one is read like any other."""
 _DRAFT = re.compile(r"^draft:[ \t]*\n(?P<draft>.*?)(?:^defects:[ \t]*\n(?P<defects>.*))?\Z", re.I | re.M | re.S)
 _EDITS = re.compile(r"\W*(?:please )?(?:edit|shorten|tighten|revise|mend|improve|proofread)\b", re.IGNORECASE)
 _BARE = re.compile(r"\bno citation\b|\buncited\b|\bwithout (?:a )?(?:citation|source)\b", re.IGNORECASE)
+_TOO_LONG = re.compile(r"\bwords of at most (\d[\d,]{0,6})", re.IGNORECASE)
 _INVENTED = re.compile(r"\bno search returned\b|\binvented\b", re.IGNORECASE)
 _MISSED = re.compile(r"\b(?:not|never) (?:address|mention|cover|speak of)\w*\s+[“\"']?([^”\"'.\n]+)", re.IGNORECASE)
 _SENTENCE = re.compile(rf".+?(?:[.!?][*_]*(?:\s*{KEY})*(?=\s|$)|$)")
@@ -38,11 +42,12 @@ class Mending:
 def to_mend(request: str) -> Mending | None:
     """The draft that a request wants mended; None when it wants something else."""
     found = _DRAFT.search(request)
-    if not found or not (found["defects"] or _EDITS.match(request)):
+    if not found or len(request) > MAX_CHARS or not (found["defects"] or _EDITS.match(request)):
         return None
     defects = tuple(line.strip(" -*•\t") for line in (found["defects"] or "").splitlines() if line.strip())
-    demands = "\n".join([request[: found.start()], *defects])
-    return Mending(found["draft"].strip(), defects, most_words(demands))
+    told = _TOO_LONG.search("\n".join(defects))
+    most = int(told[1].replace(",", "")) if told else most_words(request[: found.start()])
+    return Mending(found["draft"].strip(), defects, most)
 
 
 def mended(mending: Mending, about: Callable[[str], Sequence[Sentence]]) -> str:
@@ -78,20 +83,23 @@ class _Line:
     def text(self) -> str:
         return " ".join(self.sentences)
 
+    def words(self) -> int:
+        return sum(map(_count, self.sentences))
+
 
 def _shorten(lines: Sequence[_Line], most: int) -> None:
     """Drop sentences until it fits: the last one where most are said, then the longest, never the very first."""
-    while sum(_count(line.text) for line in lines) > most:
+    left = sum(line.words() for line in lines)
+    while left > most:
         prose = [line for line in lines if line.prose and line.sentences]
         if len(prose) == 1 and len(prose[0].sentences) == 1:
             return
         fullest = max(prose, key=lambda line: len(line.sentences))
-        if len(fullest.sentences) > 1:
-            fullest.sentences.pop()
-        else:
-            max(prose[1:], key=lambda line: _count(line.text)).sentences.clear()
+        cut = fullest if len(fullest.sentences) > 1 else max(prose[1:], key=_Line.words)
+        left -= _count(cut.sentences.pop())
 
 
+@lru_cache(maxsize=4096)
 def _count(text: str) -> int:
     return len(re.findall(r"\w[\w'’.,-]*", CITED.sub("", text)))
 
