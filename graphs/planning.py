@@ -39,7 +39,7 @@ async def announce(plan: Plan, expected: Forecast) -> None:
 
 
 def remedies(context: Context) -> Remedies:
-    """A twin for a late one whose tools can all be repeated safely; what the planner says for a failed one."""
+    """A twin for a late one, what the planner says for a failed one; if all its tools can be repeated safely."""
     roles = team_roles(discover_agents())
 
     def safe_twice(sub: SubTask) -> bool:
@@ -48,6 +48,8 @@ def remedies(context: Context) -> Remedies:
         return all(it.effect in ("read", "idempotent") and not it.approval for it in contracts)
 
     async def instead(sub: SubTask, failed: Finding) -> SubTask | None:
+        if not safe_twice(sub):  # it may have done something before it failed
+            return None
         told = (
             f"{sub.question}\n\nResult of sub-task {sub.id} of the role {sub.role}:\nIt failed: {failed.reason}. "
             "Plan exactly one sub-task in its place, asked in another way or given to another role."

@@ -396,11 +396,12 @@ async def test_a_second_plan_that_cannot_be_run_goes_back_once(scripted: Callabl
 # -- twins ---------------------------------------------------------------------------------------------------------
 
 
-def test_only_what_can_be_repeated_safely_may_have_a_twin(scripted: Callable[..., Any]) -> None:
+async def test_only_what_can_be_repeated_safely_has_a_twin_or_a_second_try(scripted: Callable[..., Any]) -> None:
     """By what an agent was given, not by what its file says; and by what a person left to it."""
     context = crew(scripted({}))
     given = assemble({"researcher": Agent("Note it.", [save_note, calculator])}, context.models, context.limits)
-    safe, unsafe = remedies(context).twin, remedies(replace(context, agents=given)).twin
+    risky = remedies(replace(context, agents=given))
+    safe, unsafe = remedies(context).twin, risky.twin
     assert safe
     assert unsafe
 
@@ -410,6 +411,8 @@ def test_only_what_can_be_repeated_safely_may_have_a_twin(scripted: Callable[...
     assert not safe(sub.model_copy(update={"role": "assistant"}))
     assert not unsafe(sub)
     assert unsafe(sub.model_copy(update={"tools": ["calculator"]}))
+    assert risky.again
+    assert await risky.again(sub, Finding("1", "Part 1", "failed")) is None  # and the planner was not asked
 
 
 async def test_the_demo_model_plans_without_figures_and_nothing_more_when_all_is_found() -> None:
