@@ -1,4 +1,7 @@
-"""Proposers argue in rounds from different stances, until they agree or a judge who took no part decides."""
+"""Proposers argue in rounds from different stances, until they agree or a judge who took no part decides.
+
+Pays when a wrong answer is expensive and the question has a definite one.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Literal

@@ -1,4 +1,7 @@
-"""A planner splits the question, sub-agents work side by side, a writer joins their findings with citations."""
+"""A planner splits the question, sub-agents work side by side, a writer joins their findings with citations.
+
+Pays when a question falls into parts that need little of each other.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +16,7 @@ from langgraph.runtime import Runtime
 from agents.asking import ask
 from agents.context import Context
 from agents.planner import Plan, SubTask
+from graphs.briefs import brief
 from graphs.gaps import with_gaps
 from graphs.planning import announce, propose, remedies, second_plan
 from graphs.plans import estimates, forecast, runnable, settled
@@ -98,16 +102,6 @@ async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, An
     gaps = [{"title": it.title, "reason": it.reason or it.state} for it in state["findings"] if it.state != "done"]
     unnamed = [gap for gap in gaps if gap["title"].lower() not in text.lower()]
     return {"messages": [answer.model_copy(update={"content": with_gaps(text, unnamed)}) if unnamed else answer]}
-
-
-def brief(question: str, findings: Sequence[Finding]) -> str:
-    """What the writer reads."""
-    parts = [f"Question: {question}"]
-    parts += [f"## {finding.title}\n{finding.text}" for finding in findings if finding.text]
-    missing = [
-        f"- {finding.title}: {finding.reason or finding.state}" for finding in findings if finding.state != "done"
-    ]
-    return "\n\n".join([*parts, *(["Missing:\n" + "\n".join(missing)] if missing else [])])
 
 
 def build() -> StateGraph[ResearchState, Context]:

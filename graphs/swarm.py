@@ -1,5 +1,7 @@
 """Specialists hand the floor to each other; whoever has it answers, and keeps it for the next message.
 
+Pays when a conversation moves between fields, one expert at a time.
+
 A hand-over is a tool call that the node reads from the agent's answer and turns into the next step (why not by
 `Command.PARENT`: `agents/handing.py`). The floor is part of the state, so it outlives the run and a crash.
 """

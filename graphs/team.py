@@ -1,4 +1,7 @@
-"""A manager delegates to leads, leads to workers; each level reads nothing but the summaries of the level below."""
+"""A manager delegates to leads, leads to workers; each level reads nothing but the summaries of the level below.
+
+Pays when the results of all members would not fit into one context.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
