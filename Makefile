@@ -30,7 +30,7 @@ up: $(VENV)/.app  ## install, start everything, print the address of the chat
 	@$(BIN)/sextant up
 
 test: $(VENV)/.dev  ## install and pass the tests
-	@$(BIN)/python -m pytest --ignore=tests/faults/test_growth.py  # a thousand turns are for the soak
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/faults/test_growth.py
 
 soak: $(VENV)/.dev  ## the faults of the tests at length: ten times as many kills, outages, sessions
 	@SEXTANT_SOAK=1 $(BIN)/python -m pytest tests/faults -s
