@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import graphs
+
 QUESTION = "What is an idempotency key, and which tool calls need one?"
 
 
@@ -76,7 +78,7 @@ def test_an_unknown_graph_names_the_known_ones(sextant: Any) -> None:
     done = sextant.run("chat", "hello", "--graph", "astrology")
     assert done.returncode == 1
     assert "'astrology'" in done.stderr
-    assert "chat, research" in done.stderr
+    assert f"choose one of {', '.join(graphs.discover())}" in done.stderr
 
 
 def test_a_failed_run_is_a_failed_command_with_a_sentence(sextant: Any, demo_model: Any) -> None:
