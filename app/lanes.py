@@ -14,6 +14,7 @@ from app.shapes import lane_of_task
 GOOD = frozenset({"done", "partial", "cached"})
 ENDED = GOOD | {"failed", "timed_out", "cancelled", "not_taken"}
 
+MAX_ACTIVITY_CHARS = 120
 NO_WORKER = "waits for a worker"
 UNATTENDED = "no worker had it"
 _PASSING = frozenset({"started", "writing", "waiting for the first token", NO_WORKER})
@@ -206,6 +207,11 @@ class Lanes(dict[str, Lane]):
         lane.rounds += 1
         self._of_span[span_id] = lane.id
         return lane
+
+    def tell(self, span_id: str, said: Any) -> None:
+        """Show what a node says of itself, in an event of its own whose value has a `text`."""
+        if span_id != ROOT and isinstance(said, Mapping) and isinstance(text := said.get("text"), str) and text.strip():
+            self.of(span_id).activity = text.strip()[:MAX_ACTIVITY_CHARS]
 
     def bind(self, span_id: str, lane: Lane) -> None:
         """Let `lane` be the one of that span."""

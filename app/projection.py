@@ -11,7 +11,7 @@ from typing import Any
 from app.citations import CITATION_CHARS, cited_keys
 from app.events import ROOT, RunEvent
 from app.evidence import Evidence
-from app.lanes import ENDED, Call, Lane, Lanes, Meters, Segment, call_figures
+from app.lanes import ENDED, MAX_ACTIVITY_CHARS, Call, Lane, Lanes, Meters, Segment, call_figures
 from app.memory_view import MemoryView
 from app.shapes import Shape, lane_of_task, sub_tasks
 from app.steps import Steps
@@ -20,7 +20,6 @@ from app.work_clock import WorkClock
 
 __all__ = ["ENDED", "Lane", "Meters", "RunView", "Segment", "cited_keys", "project"]
 
-MAX_ACTIVITY_CHARS = 120
 EXPECTED = ("parallel_s", "serial_s", "overhead_s", "decision")
 
 _ENDS = {
@@ -378,6 +377,7 @@ _STEPS: Mapping[str, Callable[[RunView, RunEvent, float], None]] = {
     "plan.revised": RunView._plan_revised,
     "agent.twin_started": RunView._twin_started,
     "agent.cancelled": RunView._agent_cancelled,
+    "custom": lambda view, event, at: view.lanes.tell(event.span_id, event.data.get("value")),
     "memory.written": RunView._memory_written,
     "memory.recalled": lambda view, event, at: view.memory.recalled(event.data, at, view.lanes.of(event.span_id).id),
     "memory.paged": lambda view, event, at: view.memory.paged(event.data, at, event.span_id),

@@ -107,6 +107,15 @@ def test_a_model_that_does_not_stream_still_has_its_wait_and_its_work() -> None:
     assert segments(view, "answer") == [("ttft", 1, 2.5, False), ("model", 2.5, 5, False)]
 
 
+def test_a_node_may_say_what_it_is_at() -> None:
+    said = ev(2, "custom", "answer:1", "run", name="round.scored", value={"text": "round 1: 81%, 2 to mend"})
+    mute = [ev(3, "custom", span, value=value) for span, value in (("answer:1", 7), ("run", {"text": "nobody"}))]
+    view = project(CHAT, log(begun(), node(1, None, "answer:1"), said, *mute))
+
+    assert view.lanes["answer"].activity == "round 1: 81%, 2 to mend"
+    assert "nobody" not in {lane.activity for lane in view.lanes.values()}
+
+
 def test_lanes_exist_before_anything_happens_in_them() -> None:
     view = project(RESEARCH, log(begun(), planned(2, sub("1"), sub("2", "1"))))
 
