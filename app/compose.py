@@ -185,6 +185,7 @@ def limits_of(settings: Settings) -> Limits:
         settings.max_steps,
         settings.max_parallel,
         subtask_timeout_s=settings.subtask_timeout_s,
+        quorum=settings.quorum,
         subtask_tokens=settings.subtask_tokens,
         context_tokens=settings.context_tokens,
     )

@@ -146,6 +146,7 @@ class LiveView:
             "plan": [{**sub, "state": self._state(view.lanes.get(lane_of_task(sub["id"])))} for sub in view.plan],
             "lanes": [self._lane(lane, lane.id in critical, late.get(lane.id)) for lane in view.drawn_lanes()],
             "shape": self._shape(path),
+            "expected": view.expected,
             "critical_path": [lane.title for lane in path],
             "serial_s": round(serial_s(view, now), 2) if ended else None,
             "floor_s": round(floor_s(view, now), 2) if ended else None,

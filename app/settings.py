@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     max_parallel: int = Field(default=8, ge=1, le=256)
     """Sub-agents of one run that work at once."""
 
+    quorum: float = Field(default=1.0, gt=0, le=1)
+    """Share of its inputs with which a step of a plan goes on; 1 waits for all. A plan may ask for a number itself."""
+
     subtask_timeout_s: float = Field(default=120, gt=0)
     """Deadline of one sub-agent, after which its part is reported as timed out."""
 

@@ -279,6 +279,14 @@ def test_sixty_sub_tasks_are_one_box_that_counts() -> None:
     assert len(view["lanes"]) == 62
 
 
+def test_what_a_plan_was_expected_to_take_is_told() -> None:
+    sentence = "Side by side: about 2.1 s with 0.02 s of coordination, 4 s one after the other."
+    plan = ev(1, "plan.proposed", "plan:1", "run", tasks=[sub("1"), sub("2")], parallel_s=2, decision=sentence)
+
+    assert whole(RESEARCH, [*begun(), plan], now=2)["expected"] == {"parallel_s": 2, "decision": sentence}
+    assert whole(CHAT, [*begun()], now=2)["expected"] == {}
+
+
 def test_a_run_that_is_done() -> None:
     body = [
         *begun(), *planned(1, sub("1"), sub("2")), spawned(1, "1"), spawned(1, "2"),

@@ -148,7 +148,7 @@ const isComparable = (view) =>
   !(view.requests || []).length && view.speedup >= 1 && view.serial_s && (isLive(view) || view.status === "succeeded");
 
 function speedFoot(view) {
-  if (!isComparable(view)) return "";
+  if (!isComparable(view)) return (view.expected || {}).decision || "";
   const so = view.ended_s === null ? "so far" : "took";
   const spent = view.ended_s === null ? view.serial_s / view.speedup : workedAt(view, view.ended_s);
   const floor = view.floor_s ? ` Floor of this plan, estimated: ${seconds(view.floor_s)}.` : "";
