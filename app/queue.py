@@ -44,9 +44,9 @@ DATABASE_GONE = (psycopg.OperationalError, psycopg.InterfaceError, ConnectorExce
 class Timing:
     """How soon a dead worker is noticed, and how long a living one may take. In seconds."""
 
-    lease_s: float = 8.0
-    """A run whose worker was silent for so long is lost, and anybody may claim it."""
-    stalled_s: float = 8.0
+    lease_s: float = 7.0
+    """A run whose worker was silent for so long is lost, and anybody may claim it. With a sweep: within ten seconds."""
+    stalled_s: float = 7.0
     """The same for the queue: the jobs of a worker that was silent for so long are queued again."""
     heartbeat_s: float = 2.0
     sweep_s: float = 2.0

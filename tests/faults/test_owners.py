@@ -20,6 +20,7 @@ from app.events import ROOT, RunEvent
 from app.journal import Recorder
 from app.ledger import RunLedger
 from app.postgres import FencedSaver, StaleWriter
+from app.queue import TIMING
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow, pytest.mark.timeout(LONGEST_S)]
 
@@ -181,3 +182,8 @@ async def test_two_workers_share_a_load(field: Field) -> None:
     assert min(shares.values()) >= 10
     for worker in workers:
         await worker.stop()
+
+
+async def test_a_dead_worker_is_noticed_within_ten_seconds() -> None:
+    assert max(TIMING.lease_s, TIMING.stalled_s) + TIMING.sweep_s + TIMING.blocked_s <= 10
+    assert 2 * TIMING.heartbeat_s < TIMING.lease_s  # one heartbeat may be late
