@@ -14,6 +14,7 @@ from pydantic import BaseModel
 import agents
 from agents.context import Context, Limits
 from agents.middleware import stack
+from agents.pacing import Turns
 from agents.paging import PageOut
 from agents.structured import FillShape, Refusals
 
@@ -59,7 +60,7 @@ def team_roles(team: Mapping[str, Agent]) -> dict[str, str]:
 def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], limits: Limits) -> dict[str, Any]:
     """Compile every agent on its model, with the one middleware list. A caller's checkpointer is inherited."""
     roles = "; ".join(f"{name} ({line})" for name, line in team_roles(team).items())
-    refusals = Refusals()
+    refusals, turns = Refusals(), Turns()
     return {
         name: create_agent(
             models[agent.model],
@@ -70,6 +71,7 @@ def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], lim
                 limits.subtask_tokens,
                 shaping=FillShape(name, agent.output, refusals) if agent.output else None,
                 paging=PageOut(agent.model, recalls=agent.recalls),
+                turns=turns,
             ),
             context_schema=Context,
             name=name,

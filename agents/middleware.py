@@ -27,6 +27,7 @@ from agents.allowed import OnlyAllowed
 from agents.effects import OnceOnly
 from agents.errors import ModelUnavailable, RunError, RunLost, ToolFailed
 from agents.handing import EndAtHandover
+from agents.pacing import Turns
 from agents.paging import PageOut
 from agents.tools.contract import contract_of
 
@@ -172,7 +173,12 @@ def _pause_s(attempt: int, retry_after_s: float | None) -> float | None:
 
 
 class GuardTools(AgentMiddleware[Any, Any]):
-    """A tool's contract enforced: deadline, retries, and every failure an observation that the agent can act on."""
+    """A tool's contract enforced: rate, deadline, retries; a failure is an observation that the agent can act on."""
+
+    def __init__(self, turns: Turns | None = None) -> None:
+        """`turns`: the lines at tools that may be called only so often."""
+        super().__init__()
+        self._turns = turns or Turns()
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
         contract = contract_of(request.tool)
@@ -180,6 +186,7 @@ class GuardTools(AgentMiddleware[Any, Any]):
         for attempt in range(1, contract.retries + 2):
             try:
                 async with asyncio.timeout(contract.timeout_s) as deadline:
+                    await self._turns.take(request.tool_call["name"], contract.rate_per_s, contract.timeout_s)
                     return _bounded(await handler(request))
             except (GraphBubbleUp, RunLost):
                 raise
@@ -205,7 +212,7 @@ class GuardTools(AgentMiddleware[Any, Any]):
                     "tool.timeout", {"tool": request.tool_call["name"], "call_id": request.tool_call["id"]}
                 )
         return ToolMessage(
-            content=f"{request.tool_call['name']} failed: {problem}. Go on without it, or try it differently once.",
+            content=f"{request.tool_call['name']} failed: {problem}. {contract.fallback}",
             tool_call_id=request.tool_call["id"] or "",
             name=request.tool_call["name"],
             status="error",
@@ -225,9 +232,10 @@ def stack(
     max_tokens: int | None = None,
     shaping: AgentMiddleware[Any, Any] | None = None,
     paging: PageOut | None = None,
+    turns: Turns | None = None,
 ) -> list[AgentMiddleware[Any, Any]]:
     """The one middleware list, outermost first. `shaping` makes several calls of one: each is retried and paid."""
     turn: list[AgentMiddleware[Any, Any]] = [EndAtHandover(), OnlyAllowed(), paging or PageOut()]
     loop: list[AgentMiddleware[Any, Any]] = [*turn, BoundSteps(max_steps, max_tokens), RepairToolCalls()]
-    call: list[AgentMiddleware[Any, Any]] = [RetryModel(), KeepBudget(), GuardTools(), OnceOnly()]
+    call: list[AgentMiddleware[Any, Any]] = [RetryModel(), KeepBudget(), GuardTools(turns), OnceOnly()]
     return [*loop, *([shaping] if shaping else []), *call]

@@ -1,9 +1,10 @@
-"""What a tool promises: how long it may take and whether a repeat is safe.
+"""What a tool promises: how long it may take, how often it may be called, whether a repeat is safe, what to do instead.
 
 A tool without a contract of its own gets `DEFAULT`. A contract travels in the tool's `metadata`, so any LangChain tool,
 also one that came over MCP, can carry one.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,9 +31,19 @@ class Contract:
     approval: bool = False
     """A person must say yes before each call, and may change its arguments."""
 
+    rate_per_s: float | None = None
+    """Calls a second, by all agents of a process; more wait for their turn, inside the deadline. None: any number."""
+
+    fallback: str = "Go on without it, or try it differently once."
+    """What the agent is told to do when the tool has failed for good: a sentence."""
+
     def __post_init__(self) -> None:
         if self.retries and self.effect not in ("read", "idempotent"):
             raise ValueError(f"a tool with effect={self.effect!r} must not be retried blindly; set retries=0")
+        if self.rate_per_s is not None and not 0 < self.rate_per_s < math.inf:
+            raise ValueError(f"rate_per_s is {self.rate_per_s:g}; it must be above 0, or None for any number of calls")
+        if not self.fallback.strip():
+            raise ValueError("fallback is empty; it must tell the agent what to do when the tool has failed")
 
 
 DEFAULT = Contract()

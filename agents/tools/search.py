@@ -73,4 +73,5 @@ async def search_documents(query: str, runtime: ToolRuntime[Any, Any]) -> tuple[
     return as_passages(hits), {"sources": [_as_source(hit) for hit in hits]}
 
 
-with_contract(search_documents, Contract(timeout_s=15, retries=1, effect="read"))
+_INSTEAD = "Answer from what you have, and say that the documents could not be searched."
+with_contract(search_documents, Contract(timeout_s=15, retries=1, effect="read", fallback=_INSTEAD))

@@ -311,6 +311,29 @@ async def test_a_tool_that_hangs_is_cut_and_the_agent_told(answer: Callable[...,
     assert ran.of("tool.timeout") == [{"tool": "look", "call_id": "call_1"}] * 2
 
 
+async def test_what_to_do_instead_is_the_tools_own_word(answer: Callable[..., Any]) -> None:
+    async def fail() -> None:
+        raise ToolException("nobody is there")
+
+    ran = await answer([calls(LOOK), says("Then by hand.")], acting(fail, fallback="Ask the person."))
+
+    assert observations(ran)[0].text == "look failed: nobody is there. Ask the person."
+
+
+async def test_a_call_above_its_rate_is_not_made(answer: Callable[..., Any]) -> None:
+    made: list[str] = []
+
+    async def look() -> str:
+        made.append("look")
+        return "seen"
+
+    ran = await answer([calls(LOOK, LOOK), says("Once.")], acting(look, rate_per_s=0.001, timeout_s=5))
+
+    assert made == ["look"]
+    assert sorted(told.status for told in observations(ran)) == ["error", "success"]
+    assert any("turn would come in" in told.text for told in observations(ran))
+
+
 @pytest.mark.parametrize(("effect", "warned"), [("at_most_once", True), ("idempotent", False)])
 async def test_a_tool_that_may_have_acted_is_not_to_be_repeated(
     answer: Callable[..., Any], effect: str, warned: bool
