@@ -69,6 +69,7 @@ def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], lim
             middleware=stack(
                 limits.max_steps,
                 limits.subtask_tokens,
+                limits.subtask_usd,
                 shaping=FillShape(name, agent.output, refusals) if agent.output else None,
                 paging=PageOut(agent.model, recalls=agent.recalls),
                 turns=turns,

@@ -29,6 +29,8 @@ class Budget:
     """Money, where the model has a price."""
     seconds: float | None = None
     """Time at work, without waiting in the queue or for a person."""
+    width: int | None = None
+    """Sub-agents at work at once. It bounds, and is not spent."""
 
     def __post_init__(self) -> None:
         for unit, limit in asdict(self).items():

@@ -41,6 +41,9 @@ class Limits:
     quorum: float = 1.0
     """Share of what a step waits for with which it goes on, where the plan says nothing; 1 is all."""
 
+    subtask_usd: float | None = None
+    """Money that one agent may use for one question, where the model has a price; at 80 % it is made to answer."""
+
     subtask_tokens: int | None = None
     """Tokens that one agent may use for one question; at 80 % it is made to answer. None: no limit of its own."""
 

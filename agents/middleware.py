@@ -73,15 +73,16 @@ class BoundSteps(AgentMiddleware[Any, Any]):
     Only `tool_choice` changes: the request keeps its prefix, so a serving fleet's prefix cache still hits.
     """
 
-    def __init__(self, max_steps: int, max_tokens: int | None = None) -> None:
+    def __init__(self, max_steps: int, max_tokens: int | None = None, max_usd: float | None = None) -> None:
         super().__init__()
-        self.max_steps, self.max_tokens = max_steps, max_tokens or math.inf
+        self.max_steps, self.max_tokens, self.max_usd = max_steps, max_tokens or math.inf, max_usd or math.inf
 
     async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> Answer:
         allowance = allowance_of(request)
         concluding = allowance is not None and allowance.concluding()
-        calls, tokens = spent_since_question(request)
-        last = concluding or calls >= self.max_steps - 1 or tokens >= self.max_tokens * WARN_AT
+        calls, tokens, usd = spent_since_question(request)
+        share = max(tokens / self.max_tokens, usd / self.max_usd)
+        last = concluding or calls >= self.max_steps - 1 or share >= WARN_AT
         if not (request.tools and last):
             return await handler(request)
         return _without_calls(await handler(request.override(tool_choice="none")))
@@ -99,16 +100,17 @@ def _without_calls(response: ModelResponse[Any]) -> ModelResponse[Any]:
     return replace(response, result=[*response.result[:-1], answer])
 
 
-def spent_since_question(request: ModelRequest[Any]) -> tuple[int, int]:
-    """Model calls made, and tokens used by them, since the person last spoke."""
-    calls = tokens = 0
+def spent_since_question(request: ModelRequest[Any]) -> tuple[int, int, float]:
+    """Model calls made, tokens used by them and what they cost in USD, since the person last spoke."""
+    calls, tokens, usd = 0, 0, 0.0
     for message in reversed(request.messages):
         if isinstance(message, HumanMessage):
             break
         if isinstance(message, AIMessage):
             calls += 1
             tokens += message.usage_metadata["total_tokens"] if message.usage_metadata else 0
-    return calls, tokens
+            usd += message.response_metadata.get("cost_usd") or 0.0
+    return calls, tokens, usd
 
 
 class RepairToolCalls(AgentMiddleware[Any, Any]):
@@ -230,12 +232,13 @@ def _bounded(result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
 def stack(
     max_steps: int,
     max_tokens: int | None = None,
+    max_usd: float | None = None,
     shaping: AgentMiddleware[Any, Any] | None = None,
     paging: PageOut | None = None,
     turns: Turns | None = None,
 ) -> list[AgentMiddleware[Any, Any]]:
     """The one middleware list, outermost first. `shaping` makes several calls of one: each is retried and paid."""
     turn: list[AgentMiddleware[Any, Any]] = [EndAtHandover(), OnlyAllowed(), paging or PageOut()]
-    loop: list[AgentMiddleware[Any, Any]] = [*turn, BoundSteps(max_steps, max_tokens), RepairToolCalls()]
+    loop: list[AgentMiddleware[Any, Any]] = [*turn, BoundSteps(max_steps, max_tokens, max_usd), RepairToolCalls()]
     call: list[AgentMiddleware[Any, Any]] = [RetryModel(), KeepBudget(), GuardTools(turns), OnceOnly()]
     return [*loop, *([shaping] if shaping else []), *call]

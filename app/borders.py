@@ -7,7 +7,13 @@ from typing import Any
 import jsonschema
 
 MAX_ID_CHARS = 100
-BUDGET_UNITS: dict[str, Callable[[Any], float]] = {"steps": int, "tokens": int, "usd": float, "seconds": float}
+BUDGET_UNITS: dict[str, Callable[[Any], float]] = {
+    "steps": int,
+    "tokens": int,
+    "usd": float,
+    "seconds": float,
+    "width": int,
+}
 MAX_BUDGET = 1e12
 MAX_DEPTH = 24
 """Objects and lists inside one another that data may have; what is stored keeps a few levels more."""

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from langgraph.checkpoint.serde import _msgpack
@@ -186,6 +186,7 @@ def limits_of(settings: Settings) -> Limits:
         settings.max_parallel,
         subtask_timeout_s=settings.subtask_timeout_s,
         quorum=settings.quorum,
+        subtask_usd=settings.subtask_usd,
         subtask_tokens=settings.subtask_tokens,
         context_tokens=settings.context_tokens,
     )
@@ -193,7 +194,8 @@ def limits_of(settings: Settings) -> Limits:
 
 def budget_of(settings: Settings) -> Budget:
     """What a run may spend that names no budget of its own."""
-    return Budget(settings.budget_steps, settings.budget_tokens, settings.budget_usd, settings.budget_seconds)
+    units = (unit.name for unit in fields(Budget))
+    return Budget(**{unit: getattr(settings, f"budget_{unit}") for unit in units})
 
 
 def retention_of(settings: Settings, pool: Pool) -> Retention:

@@ -43,7 +43,7 @@ class RunBody(BaseModel):
     input: RunInput
     multitask_strategy: str = Field(default="enqueue", description="enqueue, interrupt or branch")
     after: str | None = Field(default=None, description="run to go on from; empty for the beginning")
-    budget: dict[str, Any] | None = Field(default=None, description="any of steps, tokens, usd, seconds")
+    budget: dict[str, Any] | None = Field(default=None, description="any of steps, tokens, usd, seconds, width")
     review_plan: bool = Field(default=False, description="ask a person before a plan runs")
 
 

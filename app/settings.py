@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     subtask_timeout_s: float = Field(default=120, gt=0)
     """Deadline of one sub-agent, after which its part is reported as timed out."""
 
+    subtask_usd: float | None = Field(default=None, gt=0)
+    """Money that one agent may use for one question, where the model has a price. Unset: no limit of its own."""
+
     subtask_tokens: int | None = Field(default=None, ge=100)
     """Tokens that one agent may use for one question; at 80 % it is made to answer. Unset: no limit of its own."""
 
@@ -97,7 +100,9 @@ class Settings(BaseSettings):
     budget_tokens: int | None = Field(default=None, ge=1)
     budget_usd: float | None = Field(default=None, gt=0)
     budget_seconds: float | None = Field(default=None, gt=0)
-    """What one run may spend when it names no budget: calls, tokens, money, time at work. At 80 % it concludes."""
+    budget_width: int | None = Field(default=None, ge=1)
+    """What one run may spend when it names no budget: calls, tokens, money, time at work; and its sub-agents at work at
+    once. At 80 % of what is spent it concludes."""
 
     worker_concurrency: int = Field(default=16, ge=1, le=1000)
     """Runs that one process works on at once."""

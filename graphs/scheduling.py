@@ -134,7 +134,7 @@ class Run:
     ) -> None:
         self.plan, self.work, self.limits, self.allowance = plan, work, limits, allowance
         self.known, self.remedies, self.engine = known, remedies, engine
-        width = 1 if plan.in_turn else limits.max_parallel
+        width = 1 if plan.in_turn else min(limits.max_parallel, allowance.budget.width or limits.max_parallel)
         self._urgency = Order(plan, estimates(plan, usual_s), width).urgency
         self._places = Places(width)
         self._pace = Pace(remedies.late_by_s, self._is_late if remedies.twin else None)

@@ -48,9 +48,11 @@ def answer(scripted: Scripted, pauses: list[float]) -> Callable[..., Any]:
         pauses.append(seconds)
 
     async def ask(
-        script: Sequence[Step], *tools: BaseTool, max_steps: int = 6, allowance: Allowance | None = None, **config: Any
-    ) -> Ran:
-        middleware = [RetryModel(pause) if isinstance(it, RetryModel) else it for it in stack(max_steps)]
+        script: Sequence[Step], *tools: BaseTool, max_steps: int = 6, allowance: Allowance | None = None,
+        max_usd: float | None = None, **config: Any
+    ) -> Ran:  # fmt: skip
+        built = stack(max_steps, max_usd=max_usd)
+        middleware = [RetryModel(pause) if isinstance(it, RetryModel) else it for it in built]
         agent = create_agent(scripted(script), list(tools), middleware=middleware, context_schema=Context)
         limits = Limits(max_steps=max_steps)
         context = Context({}, {}, Nowhere(), limits, allowance or Allowance())
@@ -129,6 +131,18 @@ async def test_a_new_question_gets_new_steps(answer: Callable[..., Any]) -> None
     ran = await answer([calls(LOOK), says("Seen.")], look, max_steps=2, given={"messages": earlier})
 
     assert last(ran) == "Seen."
+
+
+@pytest.mark.parametrize(("max_usd", "said"), [(0.1, "So far: blue."), (None, "Seen."), (0.2, "Seen.")])
+async def test_an_agent_that_has_nearly_spent_its_money_answers(
+    answer: Callable[..., Any], max_usd: float | None, said: str
+) -> None:
+    paid = AIMessage("", tool_calls=[{"name": "look", "args": {"what": "a"}, "id": "1"}])
+    paid.response_metadata["cost_usd"] = 0.09
+    given = {"messages": [HumanMessage("Look!"), paid, ToolMessage("seen a", tool_call_id="1")]}
+    script = [calls(LOOK, text="So far: blue.")] if max_usd == 0.1 else [calls(LOOK), says("Seen.")]
+
+    assert last(await answer(script, look, max_usd=max_usd, given=given)) == said
 
 
 async def test_steps_of_a_model_without_tools_are_not_bounded(answer: Callable[..., Any]) -> None:

@@ -13,6 +13,7 @@ from app.borders import Rejected, checked_budget
     ("budget", "field", "actual"),
     [
         ({"steps": 0}, "budget.steps", 0),
+        ({"width": 0}, "budget.width", 0),
         ({"steps": 0.5}, "budget.steps", 0.5),
         ({"steps": 2.5, "usd": 1}, "budget.steps", 2.5),
         ({"tokens": -1}, "budget.tokens", -1),

@@ -86,7 +86,14 @@ async def test_findings_come_in_plan_order_whatever_ends_first(scheduled: Callab
     assert [finding.text for finding in state["findings"]] == [f"result of {id_}" for id_ in FOUR]
 
 
-async def test_as_many_as_the_cap_work_at_once_and_no_more(scheduled: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    "bounds",
+    [{"max_parallel": 2}, {"max_parallel": 8, "allowance": Allowance(Budget(width=2))},
+     {"max_parallel": 2, "allowance": Allowance(Budget(width=5))}],
+)  # fmt: skip
+async def test_as_many_as_the_cap_work_at_once_and_no_more(
+    scheduled: Callable[..., Any], bounds: dict[str, Any]
+) -> None:
     two = asyncio.Barrier(2)  # passes only when two are at work
     at_work = most = 0
 
@@ -98,7 +105,7 @@ async def test_as_many_as_the_cap_work_at_once_and_no_more(scheduled: Callable[.
         at_work -= 1
         return done(sub)
 
-    await scheduled(work, max_parallel=2).run(planned("a", "b", "c", "d", "e", "f"))
+    await scheduled(work, **bounds).run(planned("a", "b", "c", "d", "e", "f"))
 
     assert most == 2
 
