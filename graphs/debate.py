@@ -6,21 +6,19 @@ Pays when a wrong answer is expensive and the question has a definite one.
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from agents.asking import ask
 from agents.context import Context
-from agents.looking import look_up
 from agents.planner import Plan, SubTask
-from graphs.evidence import keys_in, needed
+from graphs.evidence import needed
 from graphs.gaps import Gap, with_gaps
 from graphs.likeness import all_agree
 from graphs.scheduling import Finding, run_plan
 from graphs.state import ChatState, as_node, question_of
-from graphs.turns import AGAIN, by, copies, latest, round_of, standing, turn
+from graphs.turns import AGAIN, briefed, called, copies, latest, round_of, standing, turn
 from graphs.verdict import decided
 
 STANCES = {
@@ -35,9 +33,9 @@ DECIDED_BY: Literal["judge", "vote"] = "judge"
 """A vote costs no call: the proposal stands whose position most others share. It also decides when the judge cannot."""
 TOO_ALIKE = 0.6
 """Share of word triples from which an opening proposal is sent back, once."""
-TOO_LIKE = "Your proposal is too like the other one: find other reasons and other evidence for your own stance."
 AGREED = 0.8
 """Share of words of their first sentences from which proposals take the same position."""
+NOTE = f"{len(STANCES)} stances, at most {ROUNDS} rounds."
 
 EXAMPLES = {
     "Should an agent retry a failed tool call?": "Three stances, two rounds, and a judge who sees no names",
@@ -57,7 +55,7 @@ class DebateState(ChatState):
 
 async def seat(state: DebateState) -> dict[str, Any]:
     """Call the opening round, in which nobody sees anybody."""
-    opening = await _called([], [turn("1", stance, question_of(state)) for stance in STANCES])
+    opening = await called([], [turn("1", stance, question_of(state)) for stance in STANCES], NOTE)
     return {"plan": opening, "findings": [], "missing": [], "rounds": []}
 
 
@@ -69,15 +67,8 @@ async def argue(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
         known = {id_: it for id_, it in known.items() if it.state == "done"}
 
     async def work(sub: SubTask, seen: Sequence[Finding]) -> Finding:
-        own, others = ([it.text for it in seen if (by(it) == sub.role) is mine] for mine in (True, False))
-        again = sub.id.startswith(AGAIN)
-        # evidence that nobody else has: what others cite, they show
-        used = {*keys_in("\n".join(others))} - {*keys_in("" if again else "\n".join(own))}
-        evidence = await look_up(context, f"{question} {STANCES[sub.role]}", but=used)
-        parts = [question, *([TOO_LIKE] if again else []), *(f"Your proposal:\n\n{text}" for text in own)]
-        parts += [*(f"Another proposal:\n\n{text}" for text in others), f"Passages:\n\n{evidence}"]
-        said = await ask(context, sub.role, *state["messages"][:-1], "\n\n".join(parts))
-        text = str(said.text).strip()
+        brief = await briefed(context, sub, question, STANCES[sub.role], seen)
+        text = str((await ask(context, sub.role, *state["messages"][:-1], brief)).text).strip()
         return Finding(sub.id, sub.title, "done" if text else "failed", text, "" if text else "it proposed nothing")
 
     return {"findings": await run_plan(plan, work, context.limits, context.allowance, known)}
@@ -87,17 +78,17 @@ async def weigh(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
     """Send copies back once, or call the next round; nobody is called after agreement or the last round."""
     texts, turns, question = standing(state["findings"]), state["plan"].tasks, question_of(state)
     (last, nth), agreed = round_of(turns), all_agree(texts.values(), AGREED)
-    called: list[SubTask] = []
+    next_: list[SubTask] = []
     if last == "1" and (copied := copies(texts, TOO_ALIKE)):
-        called = [turn(AGAIN, it, question, (f"1.{it}", f"1.{first}")) for it, first in copied.items()]
+        next_ = [turn(AGAIN, it, question, (f"1.{it}", f"1.{first}")) for it, first in copied.items()]
     elif not agreed and nth < ROUNDS:
         seen = [it.task_id for it in latest(state["findings"]).values()]
-        called = [turn(str(nth + 1), stance, question, seen) for stance in STANCES]
+        next_ = [turn(str(nth + 1), stance, question, seen) for stance in STANCES]
     before = [it for it in state["rounds"] if it["round"] != last]
     spent = runtime.context.allowance.steps - sum(it["calls"] for it in before)
     agents = sum(it.id.startswith(f"{last}.") for it in turns)
     came_to = {"round": last, "agents": agents, "calls": spent, "agreed": agreed}
-    return {"plan": await _called(turns, called), "rounds": [*before, came_to]}
+    return {"plan": await called(turns, next_, NOTE), "rounds": [*before, came_to]}
 
 
 async def judge(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -114,14 +105,6 @@ async def judge(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
     rounds = round_of(state["plan"].tasks)[1]
     cost = f"{len(STANCES)} agents, {rounds} round{'s' * (rounds > 1)}, {context.allowance.steps} model calls."
     return {"messages": [AIMessage(with_gaps(f"{text}\n\n*{how} {cost}*", gaps))], "missing": lost}
-
-
-async def _called(before: Sequence[SubTask], turns: Sequence[SubTask]) -> Plan:
-    """All turns so far and these, of which whoever draws the run is told."""
-    plan = Plan(tasks=[*before, *turns], note=f"{len(STANCES)} stances, at most {ROUNDS} rounds.")
-    if turns:
-        await adispatch_custom_event("plan.proposed", plan.model_dump())
-    return plan
 
 
 def _next(state: DebateState) -> Literal["argue", "judge"]:

@@ -3,7 +3,6 @@
 Pays when requests fall into kinds that need different look-ups, and a reply must keep rules.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from langchain_core.callbacks import adispatch_custom_event
@@ -13,23 +12,16 @@ from langgraph.runtime import Runtime
 
 from agents.asking import ask_for
 from agents.context import Context
-from agents.planner import Plan, SubTask
 from agents.policy_critic import PolicyVerdict
 from agents.router import Kind, Route
 from graphs.briefs import brief, to_judge, to_mend
-from graphs.evidence import keys_in, looked_up, needed, without
+from graphs.evidence import keys_in, needed
 from graphs.gaps import Gap, spared, with_gaps
 from graphs.house_rules import check_reply
+from graphs.look_ups import LOOK_UPS, looking_up
 from graphs.rounds import Round, goes_on, judged, mended
-from graphs.scheduling import Finding, run_plan
+from graphs.scheduling import Finding
 from graphs.state import ChatState, as_node, question_of
-
-LOOK_UPS: dict[Kind, dict[str, str]] = {
-    "general": {"Your question": ""},
-    "billing": {"Your question": "", "Costs": "costs and figures", "Limits": "budgets and limits"},
-    "technical": {"Your question": "", "Causes": "failures and their causes", "Remedies": "remedies and prevention"},
-}
-"""Branch -> what it looks up, each beside the others: a label, and with regard to what."""
 
 EXAMPLES = {
     "How do I bound the cost of a critic loop?": (
@@ -55,30 +47,6 @@ async def route(state: SupportState, runtime: Runtime[Context]) -> dict[str, Any
     kind: Kind = chosen.kind if chosen else "general"
     await adispatch_custom_event("routed", {"kind": kind, "text": f"goes to {kind}"})
     return {"route": kind, "findings": [], "rounds": [], "missing": gaps}
-
-
-def looking_up(kind: Kind) -> Callable[..., Awaitable[dict[str, Any]]]:
-    """The node of one branch: its fixed plan, every part of it at once."""
-
-    async def look_up(state: SupportState, runtime: Runtime[Context]) -> dict[str, Any]:
-        request, context = question_of(state), runtime.context
-
-        async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
-            found = await looked_up(context, "librarian", sub.question)
-            text = without(found.text, set(keys_in(found.text)) - set(found.shown))
-            return Finding(sub.id, sub.title, "done" if text else "failed", text, "" if text else "it answered nothing")
-
-        tasks = [
-            SubTask(id=label, title=label, question=_aimed(request, regard), role="librarian", depends_on=[])
-            for label, regard in LOOK_UPS[kind].items()
-        ]
-        return {"findings": await run_plan(Plan(tasks=tasks, note=""), work, context.limits, context.allowance)}
-
-    return look_up
-
-
-def _aimed(request: str, regard: str) -> str:
-    return f"{request.rstrip(' ?.!')}, with regard to {regard}?" if regard else request
 
 
 async def draft(state: SupportState, runtime: Runtime[Context]) -> dict[str, Any]:

@@ -1,14 +1,20 @@
-"""Turns of a debate: who speaks in which round, what stands after it, and which proposals are copies. Pure."""
+"""Turns of a debate: who speaks in which round and on what, what stands after it, which proposals are copies."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
-from agents.planner import SubTask
+from langchain_core.callbacks import adispatch_custom_event
+
+from agents.context import Context
+from agents.looking import look_up
+from agents.planner import Plan, SubTask
+from graphs.evidence import keys_in
 from graphs.likeness import likeness
 from graphs.scheduling import Finding
 
 AGAIN = "1b"
 """The round of those whose opening proposal was sent back."""
+TOO_LIKE = "Your proposal is too like the other one: find other reasons and other evidence for your own stance."
 _TITLES = {"1": "", AGAIN: ", again"}
 
 
@@ -16,6 +22,25 @@ def turn(round_: str, stance: str, question: str, sees: Iterable[str] = ()) -> S
     """`2.sceptic`: the sceptic's turn in the second round, in which it sees what these turns came to."""
     title = f"{stance.capitalize()}{_TITLES.get(round_, f' {round_}')}"
     return SubTask(id=f"{round_}.{stance}", title=title, question=question, role=stance, depends_on=list(sees))
+
+
+async def called(before: Sequence[SubTask], turns: Sequence[SubTask], note: str) -> Plan:
+    """All turns so far and these, of which whoever draws the run is told."""
+    plan = Plan(tasks=[*before, *turns], note=note)
+    if turns:
+        await adispatch_custom_event("plan.proposed", plan.model_dump())
+    return plan
+
+
+async def briefed(context: Context, sub: SubTask, question: str, regard: str, seen: Sequence[Finding]) -> str:
+    """What a proposer reads in its turn: what it and the others proposed, and evidence that nobody else has."""
+    own, others = ([it.text for it in seen if (by(it) == sub.role) is mine] for mine in (True, False))
+    again = sub.id.startswith(AGAIN)
+    used = {*keys_in("\n".join(others))} - {*keys_in("" if again else "\n".join(own))}  # what others cite, they show
+    evidence = await look_up(context, f"{question} {regard}", but=used)
+    parts = [question, *([TOO_LIKE] if again else []), *(f"Your proposal:\n\n{text}" for text in own)]
+    parts += [*(f"Another proposal:\n\n{text}" for text in others), f"Passages:\n\n{evidence}"]
+    return "\n\n".join(parts)
 
 
 def round_of(turns: Iterable[SubTask]) -> tuple[str, int]:

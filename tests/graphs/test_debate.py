@@ -17,6 +17,7 @@ from agents.allowance import Allowance, Budget
 from agents.errors import RunLost
 from agents.judge import Verdict
 from graphs import debate
+from graphs.turns import TOO_LIKE
 
 QUESTION = "Is a team worth it?"
 ROLES = [*debate.STANCES, "judge", "assistant"]
@@ -154,7 +155,7 @@ async def test_a_copy_is_sent_back_once_and_told_to_look_elsewhere() -> None:
     ran = await debated(model)
 
     again = model.asked_of("sceptic")[1].opening
-    assert debate.TOO_LIKE in again
+    assert TOO_LIKE in again
     assert "A team costs seven calls." not in again  # what was cited already is not shown once more
     assert [it["round"] for it in ran.state["rounds"]] == ["1", "1b", "2"]
     assert len(model.asked) == 3 * 2 + 1 + 1
