@@ -76,8 +76,11 @@ class Process:
 
     async def stop(self) -> Counter[str]:
         """Let it end by itself; how often it came by each point."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.is_up.wait()  # others may have done all there was to do: before it is up, a signal kills it
         self.signal(signal.SIGTERM)
-        assert await self.end() == 0, self.log()
+        code = await self.end()
+        assert code == 0, f"exit code {code}: {self.log()}"
         return Counter(json.loads(self._report.read_text()))
 
     def diary(self) -> Counter[str]:
