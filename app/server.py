@@ -27,6 +27,8 @@ from app.documents_api import documents_router
 from app.gate import COOKIE, BodyLimits, Gate, Refused, database_gone, sign_in_router
 from app.live import drawn
 from app.memories_api import memories_router
+from app.protocols.chat_completions import chat_completions_router
+from app.protocols.openai_words import OpenAiErrors
 from app.replies import Streams, error_response
 from app.runs_api import runs_router, threads_router
 from app.shapes import Shape, draw
@@ -57,9 +59,11 @@ def api(get_app: GetApp, *, allowed_origins: tuple[str, ...] = ()) -> FastAPI:
     app.include_router(documents_router(get_app))
     app.include_router(memories_router(get_app))
     app.include_router(agent_protocol_router(get_app, streams))
+    app.include_router(chat_completions_router(get_app, streams))
     # what is added last comes first
     app.add_middleware(BodyLimits)
     app.add_middleware(Gate, get_app=get_app)
+    app.add_middleware(OpenAiErrors)
     if allowed_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=allowed_origins, allow_methods=["*"], allow_headers=["*"],

@@ -43,7 +43,7 @@ HOMES = {
     "typer": ["app/cli.py"],
     "uvicorn": ["app/serving.py"],
     "fastapi": ["app/server.py", "app/serving.py", "app/gate.py", "app/replies.py", "app/*_api.py",
-                "app/agent_protocol/"],
+                "app/agent_protocol/", "app/protocols/"],
     # whoever writes rows needs its JSON, whoever answers for the database its errors; see also CONNECT
     "psycopg": ["app/postgres.py", "app/embedded_postgres.py", "app/journal.py", "app/ledger.py", "app/runs.py",
                 "app/blackboard.py", "app/memory.py",

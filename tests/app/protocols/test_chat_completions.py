@@ -1,0 +1,214 @@
+"""Graphs as chat models, asked by OpenAI's own client over a real socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from house import House
+from openai import AsyncOpenAI
+from protocol_graphs import SAID, Gates
+
+TEXT = "Bees dance [1], and never sing ."
+SOURCES = "\n\nSources:\n[1] How bees dance, The waggle, page 3"
+
+
+@pytest.fixture
+async def client(server: House) -> AsyncIterator[AsyncOpenAI]:
+    """The client, set up as its users do; without its own retries, so that a test sees each answer."""
+    async with AsyncOpenAI(base_url=f"{server.url}/api/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def user(text: str) -> list[Any]:
+    return [{"role": "user", "content": text}]
+
+
+async def streamed(client: AsyncOpenAI, **more: Any) -> list[Any]:
+    return [chunk async for chunk in await client.chat.completions.create(stream=True, **more)]
+
+
+def text_in(chunks: list[Any]) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def at_work(server: House, run_id: str) -> dict[str, Any]:
+    with server.http() as http:
+        return dict(http.get(f"runs/{run_id}").json())
+
+
+async def test_every_graph_with_a_conversation_is_a_model(client: AsyncOpenAI) -> None:
+    names = {model.id async for model in client.models.list()}
+    assert {"chat", "research", "says", "cites"} <= names
+    assert "counts" not in names  # its state has no messages
+    assert (await client.models.retrieve("says")).owned_by == "sextant"
+
+
+async def test_an_answer_in_one_piece_cites_with_numbers_and_lists_its_sources(client: AsyncOpenAI) -> None:
+    said = await client.chat.completions.create(model="cites", messages=user("How do bees talk?"))
+    assert said.choices[0].message.content == TEXT + SOURCES
+    assert (said.model, said.choices[0].finish_reason) == ("cites", "stop")
+    assert said.usage and said.usage.total_tokens == said.usage.prompt_tokens + said.usage.completion_tokens
+
+
+async def test_a_stream_says_the_same_and_ends_with_usage_when_asked(client: AsyncOpenAI) -> None:
+    plain = await streamed(client, model="cites", messages=user("How do bees talk?"))
+    assert text_in(plain) == TEXT + SOURCES
+    assert (plain[0].choices[0].delta.role, plain[-1].choices[0].finish_reason) == ("assistant", "stop")
+    assert all(chunk.usage is None for chunk in plain)
+    more = await streamed(
+        client, model="cites", messages=user("How do bees talk?"), stream_options={"include_usage": True}
+    )
+    assert more[-1].choices == []
+    assert more[-1].usage.total_tokens >= 0
+    assert text_in(more) == text_in(plain)
+
+
+async def test_a_stream_ends_with_done_on_the_wire(server: House) -> None:
+    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1", timeout=60) as http:
+        body = {"model": "says", "messages": user("hello"), "stream": True}
+        reply = await http.post("chat/completions", json=body)
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    assert reply.text.endswith("data: [DONE]\n\n")
+
+
+async def test_what_is_taken_back_is_not_streamed(client: AsyncOpenAI) -> None:
+    chunks = await streamed(client, model="redrafts", messages=user("go"))
+    assert text_in(chunks) == "Final words."
+
+
+async def test_history_reaches_the_graph_as_turns_and_system_messages_as_the_persons_words(
+    client: AsyncOpenAI, server: House
+) -> None:
+    said = await client.chat.completions.create(
+        model="retells",
+        messages=[
+            {"role": "user", "content": "one"},
+            {"role": "assistant", "content": "two"},
+            {"role": "user", "content": [{"type": "text", "text": "three"}]},
+            {"role": "system", "content": "Be brief."},
+        ],
+        temperature=0.3,
+        max_tokens=5,
+        tools=[],
+    )
+    assert said.choices[0].message.content == "human: Be brief. | human: one | ai: two | human: three"
+    assert at_work(server, said.id.removeprefix("chatcmpl-"))["question"] == "three"
+
+
+async def test_requests_share_nothing(client: AsyncOpenAI) -> None:
+    for text in ("first", "second"):
+        said = await client.chat.completions.create(model="retells", messages=user(text))
+        assert said.choices[0].message.content == f"human: {text}"
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"n": 2}, "n"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, "tools"),
+        ({"stop": ["\n"]}, "stop"),
+        ({"response_format": {"type": "json_object"}}, "response_format.type"),
+        ({"logprobs": True}, "logprobs"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": user("a\x00b")}, "question"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://a/b"}}]}]},
+            "messages.0.content",
+        ),
+    ],
+)
+async def test_what_is_not_offered_is_refused_with_its_name(client: AsyncOpenAI, more: Any, field: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refusal:
+        await client.chat.completions.create(**{"model": "says", "messages": user("hello"), **more})
+    assert (refusal.value.param, refusal.value.type) == (field, "invalid_request_error")
+    assert field in refusal.value.message
+
+
+async def test_an_unknown_model_says_which_there_are(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="choose one of") as refusal:
+        await client.chat.completions.create(model="gpt-9", messages=user("hello"))
+    assert (refusal.value.code, refusal.value.param) == ("model_not_found", "model")
+
+
+async def test_what_is_too_large_is_refused_in_the_same_shape(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="100,000") as refusal:
+        await client.chat.completions.create(model="says", messages=user("x" * 100_001))
+    assert refusal.value.param == "messages.0.content"
+    with pytest.raises(openai.APIStatusError) as refused:
+        await client.chat.completions.create(model="says", messages=user("x" * 5_000_000))
+    assert (refused.value.status_code, refused.value.code, refused.value.param) == (413, "body_too_large", "body")
+
+
+async def test_what_is_no_json_is_refused_in_the_same_shape(server: House) -> None:
+    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1", timeout=60) as http:
+        reply = await http.post("chat/completions", content=b"{", headers={"content-type": "application/json"})
+    assert (reply.status_code, set(reply.json()["error"])) == (400, {"message", "type", "param", "code"})
+
+
+async def test_the_same_key_is_one_run_and_with_another_body_refused(client: AsyncOpenAI) -> None:
+    key = {"Idempotency-Key": "chat-test-1"}
+    asked = [client.chat.completions.create(model="says", messages=user("hello"), extra_headers=key) for _ in range(5)]
+    answers = await asyncio.gather(*asked)
+    assert len({answer.id for answer in answers}) == 1
+    assert {answer.choices[0].message.content for answer in answers} == {SAID}
+    again = await streamed(client, model="says", messages=user("hello"), extra_headers=key)
+    assert (text_in(again), again[0].id) == (SAID, answers[0].id)
+    with pytest.raises(openai.BadRequestError) as refusal:
+        await client.chat.completions.create(model="says", messages=user("other"), extra_headers=key)
+    assert refusal.value.code == "idempotency_key_reused"
+
+
+async def test_a_failed_run_is_an_error_in_both_ways(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.InternalServerError, match="the flowers are gone"):
+        await client.chat.completions.create(model="fails", messages=user("go"))
+    with pytest.raises(openai.APIError, match="the flowers are gone"):
+        await streamed(client, model="fails", messages=user("go"))
+
+
+async def test_a_run_that_asks_a_person_says_so(client: AsyncOpenAI) -> None:
+    said = await client.chat.completions.create(model="asks", messages=user("go"))
+    assert "waits for a person: Shall I?" in str(said.choices[0].message.content)
+
+
+async def gone(server: House, run_id: str) -> str:
+    """The run's status once it is over: its log's stream ends then."""
+    with server.http() as http:
+        await asyncio.to_thread(http.get, f"runs/{run_id}/events", timeout=60)
+    return str(at_work(server, run_id)["status"])
+
+
+async def newest(server: House, question: str) -> str:
+    with server.http() as http:
+        threads = (await asyncio.to_thread(http.get, "threads")).json()["threads"]
+    return str(next(it["run_id"] for it in threads if it["title"] == question))
+
+
+async def test_a_client_that_leaves_stops_its_run(client: AsyncOpenAI, server: House, gates: Gates) -> None:
+    asked = asyncio.create_task(client.chat.completions.create(model="waits", messages=user("left alone")))
+    await gates.reached("left alone")
+    asked.cancel()
+    assert await gone(server, await newest(server, "left alone")) == "cancelled"
+
+    stream = await client.chat.completions.create(model="waits", messages=user("left early"), stream=True)
+    await gates.reached("left early")
+    await stream.close()
+    assert await gone(server, await newest(server, "left early")) == "cancelled"
+
+
+async def test_a_client_that_left_with_a_key_gets_the_answer_later(
+    client: AsyncOpenAI, server: House, gates: Gates
+) -> None:
+    key = {"Idempotency-Key": "chat-test-2"}
+    stream = await client.chat.completions.create(
+        model="waits", messages=user("back soon"), stream=True, extra_headers=key
+    )
+    await gates.reached("back soon")
+    await stream.close()
+    gates.open("back soon")
+    said = await client.chat.completions.create(model="waits", messages=user("back soon"), extra_headers=key)
+    assert said.choices[0].message.content == "done: back soon"
