@@ -163,6 +163,10 @@ class Verdict:
     """Effects that never happened."""
     changed: list[str] = field(default_factory=list)
     """Another answer than without the fault, or a log that tells another story than the row."""
+    redone: list[str] = field(default_factory=list)
+    """Sub-tasks and steps whose result was stored, and which were done once more."""
+    kept: int = 0
+    """Sub-tasks whose result was stored when their worker died."""
     absorbed: int = 0
     """Calls that a service had seen before, by their key: repeats that had no effect."""
     asked: int = 0
@@ -175,7 +179,7 @@ class Verdict:
 
     def faults(self) -> dict[str, Any]:
         """All that must be empty."""
-        names = ("lost", "unresumable", "repeated", "missing", "changed")
+        names = ("lost", "unresumable", "repeated", "missing", "changed", "redone")
         return {name: found for name in names if (found := getattr(self, name))}
 
 
@@ -270,7 +274,7 @@ class Field:
                     f"{run_id} {status} {row['error']}"
                 )
                 continue
-            if row["output"]["answer"] != pattern.answer:
+            if not pattern.is_answer(row["output"]["answer"]):
                 verdict.changed.append(f"{run_id} {row['output']['answer']!r}")
             verdict.changed += await self._misread(row)
             self._weigh(verdict, pattern, run_id, by_run[run_id])

@@ -1,4 +1,4 @@
-"""What is killed: five shapes of work, each with a known answer and a known list of effects.
+"""What is killed: five patterns of work, each with a known answer and a known list of effects (more: `shapes.py`).
 
 The model's side is a pure function of the conversation, so an answer that differs after a kill is our doing. Effects
 are written to a file that Sextant knows nothing of; a service that takes keys drops the ones it has seen.
@@ -23,6 +23,7 @@ from agents.agent import Agent, discover_agents
 from agents.context import Context
 from agents.effects import key_of
 from agents.tools.contract import Contract, with_contract
+from agents.tools.handover import HAND_OVER
 from app.activities import Activity, discover_activities
 from app.shapes import read_shape
 from graphs.state import ChatState, as_node
@@ -47,15 +48,23 @@ class Pattern:
     def turn(self, messages: Sequence[Mapping[str, Any]]) -> Turn:
         """What the model says next."""
         asked = max(at for at, message in enumerate(messages) if message["role"] == "user")
-        opening = str(messages[asked]["content"])
+        opening = self.opening(messages, asked)
         turns = next(turns for start, turns in self.script.items() if opening.startswith(start))
         return turns[sum(message["role"] == "assistant" for message in messages[asked:])]
 
+    def opening(self, messages: Sequence[Mapping[str, Any]], asked: int) -> str:
+        """What its script knows a conversation by."""
+        return str(messages[asked]["content"])
 
-def plan(*tasks: tuple[str, Sequence[str]]) -> str:
+    def is_answer(self, text: str) -> bool:
+        """Whether a run that was disturbed may answer so."""
+        return text == self.answer
+
+
+def plan(*tasks: tuple[str, Sequence[str]], role: str = "researcher") -> str:
     """A planner's answer: sub-tasks and what they wait for."""
     made = [
-        {"id": name, "title": name, "question": f"do {name}", "role": "researcher", "depends_on": list(needs)}
+        {"id": name, "title": name, "question": f"do {name}", "role": role, "depends_on": list(needs)}
         for name, needs in tasks
     ]
     return json.dumps({"tasks": made, "note": ""})
@@ -76,8 +85,8 @@ CHAT = Pattern(
     {"go": [[("look", {"what": "a"}), ("send", {"to": "a"})], [("send", {"to": "b"})], "Sent a and b."]},
     "Sent a and b.", effects("send a", "send b"),
 )  # fmt: skip
-TEAM = Pattern(
-    "team", "research",
+RESEARCH = Pattern(
+    "research", "research",
     {
         "go": [plan(("p", ()), ("q", ()), ("r", ()), ("s", ("p", "q")))],
         **does("p", "send"), **does("q", "send"), **does("r", "send", "send"), **does("s", "send"),
@@ -121,10 +130,15 @@ class Echo(Pattern):
 
 
 ECHO = Echo("echo", "chat", {}, "", frozenset())
-PATTERNS = {pattern.name: pattern for pattern in (CHAT, TEAM, ONCE, NESTED, APPROVAL)}
+PATTERNS = {pattern.name: pattern for pattern in (CHAT, RESEARCH, ONCE, NESTED, APPROVAL)}
 
 
-ROLES = {"assistant", "planner", "researcher", "writer"}
+ROLES = (
+    {"assistant", "planner", "researcher", "writer", "manager", "lead", "summariser"}
+    | {"advocate", "sceptic", "pragmatist", "judge"}
+    | {"architect", "engineer", "guardian"}
+    | {"router", "librarian", "clerk", "policy_critic"}
+)
 
 
 class NoCorpus:
@@ -205,20 +219,25 @@ def team(world: World, fault: Fault) -> dict[str, Agent]:
     """
     all_tools = tools(world, fault)
     roles = {name: role for name, role in discover_agents().items() if name in ROLES}
-    own = {name: role if role.output else replace(role, tools=all_tools) for name, role in roles.items()}
+    own = {name: role if role.output else replace(role, tools=_with(role, all_tools)) for name, role in roles.items()}
     for name, role in own.items():
         setattr(import_module(f"agents.{name}"), name, role)
-    return {**own, "lead": Agent("Lead.", tools=all_tools), "helper": Agent("Help.", tools=all_tools)}
+    return {**own, "outer": Agent("Delegate.", tools=all_tools), "helper": Agent("Help.", tools=all_tools)}
 
 
-async def lead(state: ChatState, runtime: Runtime[Context]) -> dict[str, Any]:
+def _with(role: Agent, all_tools: Sequence[BaseTool]) -> list[BaseTool]:
+    """These tools, and what hands the floor over, which is a specialist's own."""
+    return [*(it for it in role.tools if it.name == HAND_OVER), *all_tools]
+
+
+async def outer(state: ChatState, runtime: Runtime[Context]) -> dict[str, Any]:
     """An agent whose tool is an agent."""
-    result = await runtime.context.agents["lead"].ainvoke({"messages": state["messages"]}, context=runtime.context)
+    result = await runtime.context.agents["outer"].ainvoke({"messages": state["messages"]}, context=runtime.context)
     return {"messages": [result["messages"][-1]]}
 
 
 def activities() -> dict[str, Activity]:
     """The product's graphs, and one of agents inside agents."""
-    builder = StateGraph(ChatState, context_schema=Context).add_node(lead, metadata=as_node("Lead", speaks=True))
-    builder = builder.add_edge(START, "lead").add_edge("lead", END)
+    builder = StateGraph(ChatState, context_schema=Context).add_node(outer, metadata=as_node("Outer", speaks=True))
+    builder = builder.add_edge(START, "outer").add_edge("outer", END)
     return {**discover_activities(), "nested": Activity("nested", "", builder, read_shape(builder.compile()), {})}

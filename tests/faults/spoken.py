@@ -13,13 +13,14 @@ from typing import Any
 
 from aiohttp import web
 from patterns import ECHO, PATTERNS, Turn
+from shapes import SHAPES
 
 Speak = Callable[[str, list[dict[str, Any]]], Turn]
 
 
 def by_pattern(model: str, messages: list[dict[str, Any]]) -> Turn:
     """What the pattern of this name says."""
-    return {**PATTERNS, ECHO.name: ECHO}[model].turn(messages)
+    return {**PATTERNS, **SHAPES, ECHO.name: ECHO}[model].turn(messages)
 
 
 class Speaker:

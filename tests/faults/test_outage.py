@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from extent import LONGEST_S, extent
 from fleet import Field, Fleet, opened, until
-from patterns import CHAT, TEAM
+from patterns import CHAT, RESEARCH
 from psycopg.conninfo import make_conninfo
 
 from app.compose import compose
@@ -78,8 +78,8 @@ async def admit(field: Field, count: int) -> list[str]:
         thread_id, key = f"t-{uuid4().hex}", uuid4().hex
         while True:
             try:
-                await field.runs.create_thread(TEAM.graph, thread_id)
-                run = await field.runs.start(thread_id, TEAM.graph, "go", idempotency_key=key)
+                await field.runs.create_thread(RESEARCH.graph, thread_id)
+                run = await field.runs.start(thread_id, RESEARCH.graph, "go", idempotency_key=key)
                 break
             except DATABASE_GONE:
                 await asyncio.sleep(0.1)
@@ -101,7 +101,7 @@ async def test_postgres_restarts_again_and_again_under_runs(fragile: Field, serv
             return (await client.get("/ready")).status_code
 
         await until(ready, lambda status: status == 200)
-        workers = [await fragile.worker(TEAM, concurrency=8) for _ in range(2)]
+        workers = [await fragile.worker(RESEARCH, concurrency=8) for _ in range(2)]
         run_ids = await admit(fragile, RUNS // 2)
         late = asyncio.create_task(admit(fragile, RUNS - RUNS // 2))
         for pause_s in OUTAGES_S:
@@ -113,7 +113,7 @@ async def test_postgres_restarts_again_and_again_under_runs(fragile: Field, serv
         run_ids += await late
 
         rows = await fragile.settle(run_ids, patience_s=300)
-        verdict = await fragile.judge(TEAM, rows)
+        verdict = await fragile.judge(RESEARCH, rows)
         print(f"\n{len(OUTAGES_S)} restarts: {verdict}")
         assert not verdict.faults(), "\n".join(worker.log() for worker in workers)
         assert len(await fragile.runs.threads(limit=1000)) == RUNS

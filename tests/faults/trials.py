@@ -15,6 +15,7 @@ from typing import Any
 from fleet import QUICK, Field, Process, Verdict
 from patterns import Pattern
 from points import ANY, at_random, in_time
+from stored import Stored, stored
 
 from app.runs import TERMINAL
 
@@ -71,6 +72,14 @@ def main_points(counts: Mapping[str, int]) -> list[Fault]:
     ]
 
 
+def some_points(counts: Mapping[str, int], boundaries: int) -> list[Fault]:
+    """The main points, of the super-steps' boundaries only so many, spread evenly."""
+    main = main_points(counts)
+    steps = [fault for fault in main if fault["point"] == "checkpoint.after"]
+    some = [steps[at * (len(steps) - 1) // (boundaries - 1)] for at in range(boundaries)]
+    return [*(fault for fault in main if fault not in steps), *some]
+
+
 def _last(point: str, times: int) -> int:
     return 1 if in_time(point) else times
 
@@ -88,8 +97,9 @@ class Trials:
         rounds = Counter(str(fault) for fault in named)
         left = list(named)
         while left or self.random < random_kills:
-            drawn = [at_random(self.counts, self.dice) for _ in range(max(0, random_kills - self.random))]
-            faults = [*left, *drawn][:BATCH]
+            wanted = random_kills - self.random
+            spare = max(wanted, BATCH - len(left)) if wanted > 0 else 0  # a full batch takes hardly longer
+            faults = [*left, *(at_random(self.counts, self.dice) for _ in range(spare))][:BATCH]
             struck = await self._batch(faults, second=self.dice.random() < second_kills)
             self.random += sum(hit for fault, hit in zip(faults, struck, strict=True) if fault["point"] == ANY)
             missed = [fault for fault, hit in zip(faults, struck, strict=True) if fault["point"] != ANY and not hit]
@@ -102,13 +112,25 @@ class Trials:
         """One trial for each of these; which of them struck while a run was at work."""
         victims, run_ids = await _faced(self.field, self.pattern, self.phase, faults)
         struck = await self._fallen(victims, run_ids, faults)
+        before = await self._finished(run_ids)
         if second:
             fault = at_random({point: times * len(faults) // 2 for point, times in self.counts.items()}, self.dice)
             await self._fallen([await self.field.worker(self.pattern, fault, BATCH)], run_ids, [fault])
         verdict = await gone_on(self.field, self.pattern, run_ids)
+        for run_id, finished in before.items():
+            again = finished.done_again(await self.field.journal.read(run_id))
+            verdict.redone += [f"{run_id} {it}" for it in again]
+        assert not verdict.redone, verdict.redone
+        verdict.kept = sum(len(finished.sub_tasks) for finished in before.values())
         verdict.struck = sum(struck) + second
         self.verdict.add(verdict)
         return struck
+
+    async def _finished(self, run_ids: Sequence[str]) -> dict[str, Stored]:
+        """What of each run that is not over was finished when its worker died."""
+        graph = self.field.graphs[self.pattern.graph].builder
+        rows = [row for row in await self.field.rows(run_ids) if row["status"] not in TERMINAL]
+        return {row["run_id"]: await stored(self.field.pool, graph, row) for row in rows}
 
     async def _fallen(self, victims: Sequence[Process], run_ids: Sequence[str], faults: Sequence[Fault]) -> list[bool]:
         """Wait until each victim is dead, or has no run left to die at."""
