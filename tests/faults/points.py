@@ -182,7 +182,7 @@ class WatchedConnection:
     """A connection that stops at the last moment of a transaction."""
 
     def __init__(self, connection: Any, fault: Fault) -> None:
-        self._connection, self._fault = connection, fault
+        self._connection, self._fault, self._inside = connection, fault, False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -190,9 +190,19 @@ class WatchedConnection:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
         async with self._connection.transaction() as transaction:
+            self._inside = True
             yield transaction
             self._fault.at("events.before_commit")
         self._fault.at("events.after_commit")
+
+    async def execute(self, *statement: Any) -> Any:
+        """A statement alone is a transaction of its own: it is stored, or it is not."""
+        if self._inside:
+            return await self._connection.execute(*statement)
+        self._fault.at("events.before_commit")
+        done = await self._connection.execute(*statement)
+        self._fault.at("events.after_commit")
+        return done
 
 
 def writers(fault: Fault) -> Writers:

@@ -10,10 +10,10 @@ from trials import Trials, calibrated, every_point, some_points
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow, pytest.mark.timeout(LONGEST_S)]
 
-RANDOM_KILLS = extent(8, 200)
+RANDOM_KILLS = extent(7, 200)
 SECOND_KILLS = extent(0.0, 0.5)
-BOUNDARIES = 6
-"""Of the forty to ninety that a run has, the gate strikes so many: with the other points one batch."""
+BOUNDARIES = 4
+"""Of the forty to ninety that a run has, the gate strikes so many: with all else that it tries that is one batch."""
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -116,12 +116,7 @@ class Trials:
         if second:
             fault = at_random({point: times * len(faults) // 2 for point, times in self.counts.items()}, self.dice)
             await self._fallen([await self.field.worker(self.pattern, fault, BATCH)], run_ids, [fault])
-        verdict = await gone_on(self.field, self.pattern, run_ids)
-        for run_id, finished in before.items():
-            again = finished.done_again(await self.field.journal.read(run_id))
-            verdict.redone += [f"{run_id} {it}" for it in again]
-        assert not verdict.redone, verdict.redone
-        verdict.kept = sum(len(finished.sub_tasks) for finished in before.values())
+        verdict = await gone_on(self.field, self.pattern, run_ids, before)
         verdict.struck = sum(struck) + second
         self.verdict.add(verdict)
         return struck
@@ -194,10 +189,15 @@ async def _waiting(field: Field, pattern: Pattern, count: int) -> list[str]:
     return run_ids
 
 
-async def gone_on(field: Field, pattern: Pattern, run_ids: Sequence[str]) -> Verdict:
-    """What one healthy worker makes of them."""
+async def gone_on(
+    field: Field, pattern: Pattern, run_ids: Sequence[str], before: Mapping[str, Stored] | None = None
+) -> Verdict:
+    """What one healthy worker makes of them. It may not do again what was stored `before`."""
     worker = await field.worker(pattern, concurrency=BATCH)
     verdict = await field.judge(pattern, await field.settle(run_ids))
+    for run_id, finished in (before or {}).items():
+        verdict.kept += len(finished.sub_tasks)
+        verdict.redone += [f"{run_id} {it}" for it in finished.done_again(await field.journal.read(run_id))]
     log = worker.log()
     await worker.stop()
     assert not verdict.faults(), f"{verdict.faults()}\n{log}"
