@@ -27,7 +27,10 @@ class Agent:
     """System prompt, the same at every turn, so that a prefix cache can hit. `{roles}` becomes the team's list."""
 
     tools: Sequence[BaseTool] = ()
-    """All that the role may call: there is no other grant."""
+    """All that the role may call."""
+
+    grants: frozenset[str] = frozenset()
+    """Names of tools with effects that the role may call without a person, even after it read what others wrote."""
 
     model: Literal["large", "small"] = "large"
     """Model role; routine work goes to `small`."""
@@ -73,6 +76,7 @@ def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], lim
                 shaping=FillShape(name, agent.output, refusals) if agent.output else None,
                 paging=PageOut(agent.model, recalls=agent.recalls),
                 turns=turns,
+                grants=agent.grants,
             ),
             context_schema=Context,
             name=name,

@@ -74,6 +74,8 @@ class Context:
     """What is kept for the owner beyond this run; None where nothing is, as in a test of one graph."""
     board: Blackboard | None = None
     """What the agents of this conversation share."""
+    asked: str | None = None
+    """What the person asked in this run, in their own words; None where no run is behind the call, and nobody to ask."""
     conversation: str = ""
     """Id of the conversation that the run belongs to: its paged-out turns are kept under it."""
     counters: Mapping[str, Counter] = field(default_factory=dict)

@@ -25,11 +25,13 @@ from typing import Any, Literal, Protocol
 from langchain.agents.middleware import AgentMiddleware
 from langchain.tools.tool_node import ToolCallRequest
 from langchain_core.messages import ToolMessage
-from langchain_core.tools import ToolException
+from langchain_core.tools import BaseTool, ToolException
 from langgraph.types import Command, interrupt
 
+from agents.guard import why_ask
 from agents.tools.contract import Contract, contract_of
 
+MAX_SHOWN_CHARS = 120
 ToolHandler = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
 
 
@@ -94,7 +96,12 @@ def key_of(runtime: Any) -> EffectKey:
 
 
 class OnceOnly(AgentMiddleware[Any, Any]):
-    """Ask first where the contract says so; then let each effect happen once."""
+    """Ask first where the contract or what was read before says so; then let each effect happen once."""
+
+    def __init__(self, grants: frozenset[str] = frozenset()) -> None:
+        """`grants`: tools that the role may call without a person, whatever was read before."""
+        super().__init__()
+        self._grants = grants
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
         contract = contract_of(request.tool)
@@ -108,8 +115,8 @@ class OnceOnly(AgentMiddleware[Any, Any]):
                 return _restored(request, earlier.result)
             if decision.get("decision") != "again":
                 return _observation(request, "A person decided not to do it a second time.")
-        elif contract.approval:
-            decision = _decided(_approval(request, contract))
+        elif (why := why_ask(request, contract, self._grants)) or contract.approval:
+            decision = _decided(_approval(request, contract, why))
             if decision.get("decision") == "reject":
                 return _observation(request, f"A person said no: {decision.get('reason') or 'no reason given'}.")
             if decision.get("decision") == "edit":
@@ -159,7 +166,7 @@ def _decided(question: Mapping[str, Any]) -> Mapping[str, Any]:
             return decision
 
 
-def _approval(request: ToolCallRequest, contract: Contract) -> dict[str, Any]:
+def _approval(request: ToolCallRequest, contract: Contract, why: str) -> dict[str, Any]:
     schema: Any = request.tool.tool_call_schema if request.tool else None
     return {
         "kind": "approval",
@@ -169,10 +176,26 @@ def _approval(request: ToolCallRequest, contract: Contract) -> dict[str, Any]:
         "call_id": request.tool_call["id"],
         "args": request.tool_call["args"],
         "schema": schema if isinstance(schema, dict) else schema and schema.model_json_schema(),
-        "what": (request.tool.description.strip().splitlines()[0] if request.tool else ""),
+        "what": effect_of(request.tool, contract, request.tool_call["args"]),
+        "because": why,
         "undoable": contract.effect != "at_most_once",
         "choices": ["approve", "edit", "reject"],
     }
+
+
+def effect_of(tool: BaseTool | None, contract: Contract, args: Mapping[str, Any]) -> str:
+    """What a call does, in one sentence with its arguments; the tool's own first line where its contract has none."""
+    shown = {name: _short(value) for name, value in args.items()}
+    try:
+        said = contract.sentence.format_map(shown)
+    except (KeyError, IndexError, ValueError):  # an argument that the model left out
+        said = ""
+    return said or (tool.description.strip().splitlines()[0] if tool and tool.description.strip() else "")
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 1]}…"
 
 
 def _repeat(request: ToolCallRequest, earlier: Earlier) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from agents.allowance import WARN_AT, Allowance
 from agents.allowed import OnlyAllowed
 from agents.effects import OnceOnly
 from agents.errors import ModelUnavailable, RunError, RunLost, ToolFailed
+from agents.guard import MarkOrigins
 from agents.handing import EndAtHandover
 from agents.pacing import Turns
 from agents.paging import PageOut
@@ -236,9 +237,10 @@ def stack(
     shaping: AgentMiddleware[Any, Any] | None = None,
     paging: PageOut | None = None,
     turns: Turns | None = None,
+    grants: frozenset[str] = frozenset(),
 ) -> list[AgentMiddleware[Any, Any]]:
     """The one middleware list, outermost first. `shaping` makes several calls of one: each is retried and paid."""
-    turn: list[AgentMiddleware[Any, Any]] = [EndAtHandover(), OnlyAllowed(), paging or PageOut()]
+    turn: list[AgentMiddleware[Any, Any]] = [EndAtHandover(), OnlyAllowed(), paging or PageOut(), MarkOrigins()]
     loop: list[AgentMiddleware[Any, Any]] = [*turn, BoundSteps(max_steps, max_tokens, max_usd), RepairToolCalls()]
-    call: list[AgentMiddleware[Any, Any]] = [RetryModel(), KeepBudget(), GuardTools(turns), OnceOnly()]
+    call: list[AgentMiddleware[Any, Any]] = [RetryModel(), KeepBudget(), GuardTools(turns), OnceOnly(grants)]
     return [*loop, *([shaping] if shaping else []), *call]

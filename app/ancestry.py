@@ -8,9 +8,10 @@ there, so retention keeps the last state of each branch, and only who goes on fr
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
 from agents.errors import RunError
+from agents.guard import person_says
 from agents.paging import MOST_CARRIED
 from app.postgres import Pool
 
@@ -52,4 +53,4 @@ async def _state_at(graph: Any, run_id: str, checkpoint_id: str) -> Row:
 def _told(run_id: str, row: Mapping[str, Any]) -> list[BaseMessage]:
     """What a row says of a turn."""
     answer = row["answer"]
-    return [HumanMessage(row["question"], id=run_id), *([AIMessage(answer, id=f"{run_id}:answer")] if answer else [])]
+    return [person_says(row["question"], id=run_id), *([AIMessage(answer, id=f"{run_id}:answer")] if answer else [])]

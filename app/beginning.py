@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from langchain_core.messages import HumanMessage
 from langgraph.channels import BinaryOperatorAggregate
 
+from agents.guard import person_says
 from app.shapes import Shape
 
 
@@ -17,7 +17,7 @@ def first_state(channels: Mapping[str, Any], before: Mapping[str, Any], given: M
     """
     new = dict(given.get("values") or {})
     if "messages" in channels:
-        new.setdefault("messages", [HumanMessage(given["question"], id=run_id)])
+        new.setdefault("messages", [person_says(given["question"], id=run_id)])
     joined = {name: _joined(channels.get(name), before, name, value) for name, value in new.items()}
     return {**before, **joined}
 

@@ -17,7 +17,7 @@ from langgraph.checkpoint.base.id import uuid6
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.store.base import BaseStore
-from langgraph.types import Command, Interrupt
+from langgraph.types import Command, Interrupt, StateSnapshot
 from psycopg.types.json import Jsonb
 
 from agents.allowance import WARN_AT, Allowance, Budget
@@ -92,7 +92,7 @@ class Claim:
         board = RunBoard(pool, thread, owner, fence=(run["run_id"], run["epoch"]))
         self._context = replace(
             context, allowance=self.allowance, ledger=ledger, owner=owner, conversation=thread, board=board, paged={},
-            review_plan=bool(run["input"].get("review_plan")),
+            review_plan=bool(run["input"].get("review_plan")), asked=str(run["input"].get("question") or ""),
         )  # fmt: skip
 
     def emit(self, event: RunEvent) -> None:
@@ -149,9 +149,9 @@ class Claim:
         translator = Translator(self.emit)
         saver = self._writers.checkpointer(self._pool, self._run["run_id"], self._run["epoch"])
         # or a kill between the two would leave a step done of which no event tells, and no event ever would
-        saver.before_write = self._recorder.sync
-        known = saver.with_allowlist(self._allowed_types)
-        graph: Any = self._activity.builder.compile(checkpointer=known, store=self._store, name=self._activity.name)
+        saver.beside = self._recorder.beside
+        saver.first = self._run["epoch"] == 1
+        graph = self._activity.on(saver, self._store, self._allowed_types)
         config = {**self._config, "callbacks": [translator], "recursion_limit": SUPERSTEPS}
         state = await self._steps(graph, await self._input(graph), config, translator)
         while state.tasks and not state.interrupts:
@@ -176,10 +176,14 @@ class Claim:
             durability="sync",
             control=self.control,
         )
+        last: Row = {}
         async for part in stream:
             translator.part(part)
             if part["type"] == "checkpoints":
+                last = last if part["ns"] else part["data"]
                 await self._got_on()
+        if last and not last["next"] and isinstance(last["values"], dict):  # stored by now, so nobody has to read it
+            return StateSnapshot(last["values"], (), last["config"], last["metadata"], None, None, (), ())
         return await graph.aget_state(config)
 
     async def _got_on(self) -> None:

@@ -79,5 +79,5 @@ def _board(runtime: Any) -> Blackboard:
 
 
 with_contract(read_board, Contract(timeout_s=10, retries=1, effect="read"))
-with_contract(write_board, Contract(timeout_s=10, effect="keyed"))
-with_contract(claim_question, Contract(timeout_s=10, retries=1, effect="idempotent"))
+with_contract(write_board, Contract(timeout_s=10, effect="keyed", internal=True))
+with_contract(claim_question, Contract(timeout_s=10, retries=1, effect="idempotent", internal=True))

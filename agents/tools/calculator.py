@@ -138,4 +138,4 @@ def calculator(expression: str) -> str:
     return f"{expression.strip()} = {shown(evaluate(expression))}"
 
 
-with_contract(calculator, Contract(timeout_s=2, effect="read"))
+with_contract(calculator, Contract(timeout_s=2, effect="read", trusted=True))

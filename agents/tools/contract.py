@@ -37,6 +37,19 @@ class Contract:
     fallback: str = "Go on without it, or try it differently once."
     """What the agent is told to do when the tool has failed for good: a sentence."""
 
+    trusted: bool = False
+    """Its result holds nothing but what follows from its arguments: a sum, the time. Anything else was written by
+    somebody, and what an agent does after reading it may be what that somebody wanted (`agents/guard.py`)."""
+
+    internal: bool = False
+    """Its effect stays inside the run, on what its own agents share: no person needs to be asked about it."""
+
+    own_words: tuple[str, ...] = ()
+    """Arguments that a person may have dictated: in their own words they need no further yes."""
+
+    sentence: str = ""
+    """What a call does, for the person who is asked: `Saves the note “{title}”.` Arguments stand in braces."""
+
     def __post_init__(self) -> None:
         if self.retries and self.effect not in ("read", "idempotent"):
             raise ValueError(f"a tool with effect={self.effect!r} must not be retried blindly; set retries=0")

@@ -41,7 +41,7 @@ def handover(peers: Mapping[str, str]) -> BaseTool:
         response_format="content_and_artifact",
     )
     # it names who speaks next and changes nothing in the world
-    return with_contract(tool, Contract(timeout_s=2, effect="read"))
+    return with_contract(tool, Contract(timeout_s=2, effect="read", trusted=True))
 
 
 def _arguments(peers: Mapping[str, str]) -> type[BaseModel]:

@@ -1,5 +1,6 @@
 """Remember things for the person, find them again in later conversations, and forget them when asked."""
 
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.tools import ToolException, tool
@@ -94,7 +95,11 @@ def agent_name(runtime: Any) -> str:
 
 
 # the same statement twice is one, so a repeat is safe; what is deleted cannot be brought back, so a person is asked
-with_contract(remember, Contract(timeout_s=10, retries=1, effect="idempotent"))
-with_contract(amend, Contract(timeout_s=10, retries=1, effect="idempotent"))
+_REMEMBERS = "Remembers for later conversations: “{text}”."
+_AMENDS = "Changes what is remembered under {key} to: “{text}”."
+_FORGETS = "Forgets what is remembered under {key}, with all of its versions."
+_WRITES = Contract(timeout_s=10, retries=1, effect="idempotent", trusted=True, own_words=("text",))
+with_contract(remember, replace(_WRITES, sentence=_REMEMBERS))
+with_contract(amend, replace(_WRITES, sentence=_AMENDS))
 with_contract(recall, Contract(timeout_s=10, retries=1, effect="read"))
-with_contract(forget, Contract(timeout_s=10, effect="idempotent", approval=True))
+with_contract(forget, Contract(timeout_s=10, effect="idempotent", approval=True, trusted=True, sentence=_FORGETS))

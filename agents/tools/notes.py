@@ -46,5 +46,6 @@ def _notebook(runtime: ToolRuntime[Any, Any]) -> tuple[str, str]:
     return ("notes", runtime.context.owner)
 
 
-with_contract(save_note, Contract(timeout_s=10, effect="keyed", approval=True))
+_SAVES = "Saves the note “{title}” in your notebook."
+with_contract(save_note, Contract(timeout_s=10, effect="keyed", approval=True, trusted=True, sentence=_SAVES))
 with_contract(list_notes, Contract(timeout_s=10, retries=1, effect="read"))

@@ -70,7 +70,9 @@ async def house(
 ) -> AsyncIterator[House]:
     """A waist on which the scripted model speaks and every role has `tools`."""
     model = ScriptedModel(script)
-    team = {name: agent if agent.output else replace(agent, tools=tools) for name, agent in discover_agents().items()}
+    grants = frozenset(tool.name for tool in tools)  # who may call what after reading what is tried in test_guard.py
+    roles = discover_agents().items()
+    team = {name: role if role.output else replace(role, tools=tools, grants=grants) for name, role in roles}
     limits = Limits()
     models = {"large": model, "small": model}
     context = Context(models, assemble(team, models, limits), NoCorpus(), limits)

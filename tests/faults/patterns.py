@@ -166,6 +166,10 @@ class World:
         return [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
 
 
+GRANTS = frozenset(("send", "wire", "delegate"))
+"""A death in the middle of an effect is what is tried here, not who may have it."""
+
+
 def tools(world: World, fault: Fault) -> list[BaseTool]:
     """Everything that the agents may call."""
 
@@ -219,10 +223,12 @@ def team(world: World, fault: Fault) -> dict[str, Agent]:
     """
     all_tools = tools(world, fault)
     roles = {name: role for name, role in discover_agents().items() if name in ROLES}
-    own = {name: role if role.output else replace(role, tools=_with(role, all_tools)) for name, role in roles.items()}
+    acting = {name: replace(role, tools=_with(role, all_tools), grants=GRANTS) for name, role in roles.items()}
+    own = {name: role if role.output else acting[name] for name, role in roles.items()}
     for name, role in own.items():
         setattr(import_module(f"agents.{name}"), name, role)
-    return {**own, "outer": Agent("Delegate.", tools=all_tools), "helper": Agent("Help.", tools=all_tools)}
+    more = {"outer": "Delegate.", "helper": "Help."}
+    return {**own, **{name: Agent(prompt, tools=all_tools, grants=GRANTS) for name, prompt in more.items()}}
 
 
 def _with(role: Agent, all_tools: Sequence[BaseTool]) -> list[BaseTool]:

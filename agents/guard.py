@@ -1,0 +1,131 @@
+"""Who shaped a call: the person alone, or also something that was read; and so whether a person must say yes to it.
+
+Instructions hide in documents, web pages, tool results, remote agents' answers and memory, and no prompt makes a model
+deaf to them. So nothing here asks the model. Every request is looked at as it is sent: it is clean when all of it comes
+from the system prompt, the person's own words, tools whose results hold nothing new, and answers to clean requests.
+Whatever is not known to be clean is tainted: a brief that another agent wrote, memory beside a question, an earlier
+answer without a mark. The answer carries the mark, in the checkpoint too, so that a crash or a later turn forgets
+nothing.
+
+A tool that changes something may be called freely by an answer to a clean request, by a role that holds a grant for it,
+or when what it is told is the person's own words. Else a person is asked, and told what was read before. With a model
+that obeys every instruction it finds, all that is won is a question to the person.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+from langchain.tools.tool_node import ToolCallRequest
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.tools import BaseTool
+
+from agents.tools.contract import Contract, contract_of
+
+ModelHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+
+SAID_BY = "said_by"
+PERSON = "person"
+SHAPED_BY = "shaped_by"
+"""In an answer's metadata: what was in its request beside the person's words; an empty list for nothing."""
+UNKNOWN = "an earlier step"
+MOST_NAMED = 3
+_PREFIX_CHARS = 4
+_MARKS = ".,;:!?\"'()[]<>{}“”‘’«»*_`"
+
+
+def person_says(text: str, **more: Any) -> HumanMessage:
+    """A message in the person's own words."""
+    return HumanMessage(text, additional_kwargs={SAID_BY: PERSON}, **more)
+
+
+class MarkOrigins(AgentMiddleware[Any, Any]):
+    """Writes on every answer what its request held beside the person's own words."""
+
+    async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> ModelResponse[Any]:
+        response = await handler(request)
+        asked = getattr(getattr(request.runtime, "context", None), "asked", None)
+        tools = {tool.name: tool for tool in request.tools if isinstance(tool, BaseTool)}
+        origins = origins_of(request.messages, tools, asked)
+        return replace(response, result=[_marked(message, origins) for message in response.result])
+
+
+def _marked(message: Any, origins: Sequence[str]) -> Any:
+    if not isinstance(message, AIMessage):
+        return message
+    return message.model_copy(update={"response_metadata": {**message.response_metadata, SHAPED_BY: list(origins)}})
+
+
+def origins_of(messages: Iterable[AnyMessage], tools: Mapping[str, BaseTool], asked: str | None) -> list[str]:
+    """What a request holds beside the person's own words, each once, in order.
+
+    `asked`: what the person asked in this run, which is theirs also where a graph hands it on.
+    """
+    found: dict[str, None] = {}
+    for message in messages:
+        found.update(dict.fromkeys(_origins(message, tools, asked)))
+    return list(found)
+
+
+def _origins(message: AnyMessage, tools: Mapping[str, BaseTool], asked: str | None) -> Sequence[str]:
+    if isinstance(message, AIMessage):
+        marked = message.response_metadata.get(SHAPED_BY)
+        return marked if isinstance(marked, list) else [UNKNOWN]
+    if isinstance(message, ToolMessage):
+        name = message.name or ""
+        return [] if contract_of(tools.get(name)).trusted else [name or UNKNOWN]
+    if isinstance(message, HumanMessage) and _is_persons(message, asked):
+        return []
+    return [UNKNOWN]
+
+
+def _is_persons(message: HumanMessage, asked: str | None) -> bool:
+    # what memory adds stands in the same message: then it is not the person's message any more
+    text = str(message.text)
+    said = message.additional_kwargs.get(SAID_BY) == PERSON and "\n\nContext:\n" not in text
+    return said or (bool(asked) and text == asked)
+
+
+def why_ask(request: ToolCallRequest, contract: Contract, grants: frozenset[str]) -> str:
+    """Why a person must say yes to this call, as a sentence; "" when nothing asks for it."""
+    call, asked = request.tool_call, getattr(request.runtime.context, "asked", None)
+    harmless = contract.effect == "read" and not contract.own_words
+    if asked is None or harmless or contract.internal or call["name"] in grants:
+        return ""
+    origins = _marks_of(request)
+    if not origins or _dictated(call["args"], contract, asked):
+        return ""
+    named = ", ".join(origins[:MOST_NAMED]) + (" and more" if len(origins) > MOST_NAMED else "")
+    return f"Before it chose this step it had read what came from {named}, and a text in there may have asked for it."
+
+
+def _marks_of(request: ToolCallRequest) -> Sequence[str]:
+    """The marks of the answer that this call stands in; an answer without marks is one that nobody vouches for."""
+    state: Any = request.state
+    messages = state.get("messages", []) if isinstance(state, Mapping) else getattr(state, "messages", [])
+    for message in reversed(messages):
+        if isinstance(message, AIMessage) and any(it["id"] == request.tool_call["id"] for it in message.tool_calls):
+            marked = message.response_metadata.get(SHAPED_BY)
+            return marked if isinstance(marked, list) else [UNKNOWN]
+    return [UNKNOWN]
+
+
+def _dictated(args: Mapping[str, Any], contract: Contract, asked: str) -> bool:
+    """True when every argument that matters is in the person's own words.
+
+    An address, a number or a name with marks inside must be there to the letter; of a plain word its beginning.
+    """
+    if not contract.own_words:
+        return False
+    said = {piece.strip(_MARKS).casefold() for piece in asked.split()}
+    begun = {word[:_PREFIX_CHARS] for piece in said for word in re.findall(r"[^\W\d_]+", piece)}
+    told = " ".join(str(args.get(name, "")) for name in contract.own_words).split()
+    return bool(told) and all(_said(piece.strip(_MARKS).casefold(), said, begun) for piece in told)
+
+
+def _said(piece: str, said: set[str], begun: set[str]) -> bool:
+    if piece in said or not piece:
+        return True
+    return piece.isalpha() and (len(piece) < _PREFIX_CHARS or piece[:_PREFIX_CHARS] in begun)
