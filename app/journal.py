@@ -6,18 +6,20 @@ that lost its run can add nothing. Followers are woken by NOTIFY and read rows; 
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
 import psycopg
 from psycopg.types.json import Jsonb
 
 from app.events import TERMINAL, RunEvent, joined
-from app.postgres import STALE_WRITER, Pool, StaleWriter
+from app.postgres import STALE_WRITER, Pool, StaleWriter, Statement
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +29,25 @@ COMMANDS = "sextant_commands"
 FLUSH_S = 0.05
 """Pause that lets tokens gather: a row for 50 ms of a span instead of one for each token."""
 READ_ROWS = 1_000
+GATHER_S = 0.02
+"""Least time between two looks of a follower: a step's end is several transactions, and one look."""
+SETTLED_S = 0.25
+"""Silence after which a follower is told that there is no more for now."""
 IDLE_S = 3.0
 """A follower looks at the rows at least this often, in case a notification was lost with its connection."""
 RETRY_S = (0.1, 0.5, 1.0, 2.0, 4.0)
 
-_INSERT = (
-    "insert into run_events (run_id, seq, at, type, span_id, parent_id, attempt, data) "
-    "values (%s, %s, to_timestamp(%s), %s, %s, %s, %s, %s)"
+# one statement is one round trip and its own transaction; the fence is in it, and refuses all of it
+_STORE = """
+with fenced as materialized (select fence(%(run_id)s, %(epoch)s)),
+stored as (
+    insert into run_events (run_id, seq, at, type, span_id, parent_id, attempt, data)
+    select %(run_id)s, it.seq, to_timestamp(it.at), it.type, it.span_id, it.parent_id, it.attempt, it.data
+    from fenced, jsonb_to_recordset(%(rows)s::jsonb) as it
+        (seq bigint, at float8, type text, span_id text, parent_id text, attempt int, data jsonb)
 )
+select pg_notify(%(channel)s, %(run_id)s) from fenced
+"""
 # the run's row alone: admission locks the thread and then the run, so an end that touched both would wait in a ring
 _FINISH = (
     "update runs set status = %s, output = %s, error = %s, "
@@ -46,6 +59,7 @@ _SELECT = (
 )
 
 
+Row = dict[str, Any]
 Also = Callable[[Any, str], Awaitable[None]]
 """(connection, run id): what else belongs into the transaction that ends a run."""
 
@@ -61,16 +75,15 @@ class Result:
 class Recorder:
     """Writes one run's events for one claim of it."""
 
-    def __init__(self, pool: Pool, run_id: str, epoch: int, last_seq: int) -> None:
-        self._pool, self._run_id, self._epoch, self._seq = pool, run_id, epoch, last_seq
+    def __init__(self, pool: Pool, run_id: str, epoch: int, last_seq: int, *, flush_s: float = FLUSH_S) -> None:
+        self._pool, self._run_id, self._epoch, self._seq, self._flush_s = pool, run_id, epoch, last_seq, flush_s
         self._waiting: list[RunEvent] = []
+        self._unsure: list[Row] = []
+        """Sent to the database, which has not said whether they are stored."""
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
-        self._hurry = asyncio.Event()
-        self._emitted = self._stored = 0
-        self._broken = False
-        self._progress = asyncio.Condition()
         self.lost: asyncio.Event = asyncio.Event()
         """Set when another worker has the run: nothing written from then on is kept."""
 
@@ -81,91 +94,120 @@ class Recorder:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
-        self._hurry.set()
-        self._news.set()
-        if self._task:
-            await self._task
+        await self._close()
+        async with self._turn:
+            await self._store()
 
     def emit(self, event: RunEvent) -> None:
-        """Take an event; it is stored within `FLUSH_S` and a round trip."""
+        """Take an event; it is stored within `flush_s` and a round trip."""
         self._waiting.append(event)
-        self._emitted += 1
         self._news.set()
 
-    async def sync(self) -> None:
-        """Come back when all that was emitted so far is stored. Raises StaleWriter when another worker has the run."""
-        target = self._emitted
-        if self._stored < target and self._task and not self._task.done():
-            self._hurry.set()
-            async with self._progress:
-                await self._progress.wait_for(lambda: self._stored >= target or self.lost.is_set() or self._broken)
-        if self._broken and self._task:
-            await asyncio.shield(self._task)  # raises what ended it
-        self._refuse_if_lost()
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[Statement]:
+        """A statement that stores what waits, for the transaction of somebody else whom the run's fence guards too.
+
+        What that transaction rests on is told with it or not at all. Raises StaleWriter when another worker has the
+        run, and what ended the recorder, if something did.
+        """
+        if self._task and self._task.done():
+            self._task.result()
+        async with self._turn:
+            if self._unsure:
+                await self._attempt(self._unsure)
+            self._refuse_if_lost()
+            self._unsure = rows = self._taken()
+            yield self._statement(rows)
+            self._settled(rows)
 
     async def finish(self, event: RunEvent, status: str, output: Jsonb, error: Jsonb, also: Also) -> None:
-        """Store everything waiting, then in one transaction the terminal event, the run's result, and what `also` does.
+        """In one transaction everything waiting, the terminal event, the run's result, and what `also` does.
 
         Raises StaleWriter when another worker has the run. So no reader ever sees a result without its end.
         """
-        await self.flush()
-        await self._store([event], Result((status, output, error, status, self._run_id), also))
+        await self._close()
+        async with self._turn:
+            await self._store(event, Result((status, output, error, status, self._run_id), also))
         self._refuse_if_lost()
 
     async def flush(self) -> None:
         """Store everything waiting and take no more. Raises StaleWriter when another worker has the run."""
-        self._closing.set()
-        self._hurry.set()
-        self._news.set()
-        if self._task:
-            await self._task
+        await self._close()
+        async with self._turn:
+            await self._store()
         self._refuse_if_lost()
 
     def _refuse_if_lost(self) -> None:
         if self.lost.is_set():
             raise StaleWriter(f"run {self._run_id} belongs to another worker")
 
+    async def _close(self) -> None:
+        """End the task that stores; what waits is for whoever closes."""
+        self._closing.set()
+        self._news.set()
+        if self._task:
+            await self._task
+
     async def _run(self) -> None:
-        try:
-            while not (self._closing.is_set() and not self._waiting) and not self.lost.is_set():
-                await self._news.wait()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._hurry.wait(), FLUSH_S)
-                self._news.clear()
-                if not self._closing.is_set():
-                    self._hurry.clear()
-                taken, self._waiting = self._waiting, []
-                if taken:
-                    await self._store(joined(taken))
-                await self._tell(len(taken))
-        except BaseException:
-            self._broken = True
-            await self._tell(0)
-            raise
+        while not self.lost.is_set():
+            await self._news.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._flush_s):
+                    await self._closing.wait()
+            if self._closing.is_set():
+                return
+            self._news.clear()
+            async with self._turn:
+                await self._store()
 
-    async def _tell(self, stored: int) -> None:
-        async with self._progress:
-            self._stored += stored
-            self._progress.notify_all()
+    # -- with the turn -----------------------------------------------------------------------------------------------
 
-    async def _store(self, batch: list[RunEvent], result: Result | None = None) -> None:
-        numbered = [replace(event, seq=self._seq + at) for at, event in enumerate(batch, 1)]
-        unsure = False
+    async def _store(self, end: RunEvent | None = None, result: Result | None = None) -> None:
+        """Write what waits, and a run's end; nothing once the run is lost."""
+        if self._unsure:
+            await self._attempt(self._unsure)
+        rows = self._taken()
+        if end:
+            rows.append(self._row(end, self._seq + len(rows) + 1))
+        if rows and not self.lost.is_set():
+            await self._attempt(rows, result)
+
+    def _taken(self) -> list[Row]:
+        taken, self._waiting = joined(self._waiting), []
+        return [self._row(event, seq) for seq, event in enumerate(taken, self._seq + 1)]
+
+    def _row(self, event: RunEvent, seq: int) -> Row:
+        return {
+            "seq": seq, "at": event.at, "type": event.type, "span_id": event.span_id, "parent_id": event.parent_id,
+            "attempt": event.attempt, "data": dict(event.data),
+        }  # fmt: skip
+
+    def _statement(self, rows: list[Row]) -> Statement:
+        values = {"run_id": self._run_id, "epoch": self._epoch, "channel": CHANNEL, "rows": orjson.dumps(rows).decode()}
+        return (_STORE, values) if rows else ("select fence(%(run_id)s, %(epoch)s)", values)
+
+    def _settled(self, rows: list[Row]) -> None:
+        self._unsure = []
+        if rows:
+            self._seq = rows[-1]["seq"]
+
+    async def _attempt(self, rows: list[Row], result: Result | None = None) -> None:
+        unsure = rows is self._unsure
+        # a result that nobody waits for any more is not tried again, and its end not told without it
+        self._unsure = rows[:-1] if result else rows
         for pause_s in (*RETRY_S, None):
             try:
-                await self._insert(numbered, result)
-                self._seq = numbered[-1].seq
-                return
+                await self._write(rows, result)
+                return self._settled(rows)
             except StaleWriter:
+                self._unsure = []
                 self.lost.set()
                 return
             except psycopg.errors.UniqueViolation as error:
                 if not unsure or error.diag.table_name != "run_events":
                     raise
                 # the commit went through and only its acknowledgement was lost with the connection
-                self._seq = numbered[-1].seq
-                return
+                return self._settled(rows)
             except (psycopg.OperationalError, psycopg.errors.ConnectionException) as error:
                 if pause_s is None:
                     raise
@@ -173,18 +215,14 @@ class Recorder:
                 log.warning("run %s: events wait for the database: %s", self._run_id, error)
                 await asyncio.sleep(pause_s)
 
-    async def _insert(self, events: list[RunEvent], result: Result | None) -> None:
-        rows = [
-            (self._run_id, it.seq, it.at, it.type, it.span_id, it.parent_id, it.attempt, Jsonb(dict(it.data)))
-            for it in events
-        ]
+    async def _write(self, rows: list[Row], result: Result | None) -> None:
         try:
-            async with self._pool.connection() as connection, connection.transaction():
-                async with connection.pipeline():
-                    await connection.execute("select fence(%s, %s)", (self._run_id, self._epoch))
-                    await connection.cursor().executemany(_INSERT, rows)
-                    await connection.execute("select pg_notify(%s, %s)", (CHANNEL, self._run_id))
-                if result:
+            async with self._pool.connection() as connection:
+                if result is None:
+                    await connection.execute(*self._statement(rows))
+                    return
+                async with connection.transaction():
+                    await connection.execute(*self._statement(rows))
                     await connection.execute(_FINISH, result.values)
                     await result.also(connection, self._run_id)
         except psycopg.DatabaseError as error:
@@ -253,15 +291,17 @@ class Journal:
         try:
             while not self._closed.is_set():
                 woken.clear()
+                looked_at = time.monotonic()
                 batch = await self.read(run_id, after)
                 if batch:
                     after = batch[-1].seq
                 yield batch
                 if batch and batch[-1].type in TERMINAL:
                     return
-                if not batch:
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(woken.wait(), IDLE_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SETTLED_S if batch else IDLE_S):
+                        await woken.wait()
+                        await asyncio.sleep(looked_at + GATHER_S - time.monotonic())
         finally:
             self._readers[run_id].discard(woken)
             if not self._readers[run_id]:

@@ -155,8 +155,9 @@ class Worker:
         view = RunView(activity.shape if activity else Shape((), ()))
         claim: Claim | None = None
         try:
-            for event in await self._journal.read(run_id):
-                view.apply(event)
+            if run["epoch"] > 1:  # else nobody had it before
+                for event in await self._journal.read(run_id):
+                    view.apply(event)
             async with self._writers.recorder(self._pool, run_id, run["epoch"], view.seq) as recorder:
                 claim = Claim(
                     self._pool, self.queue, run, activity, view, recorder, self._context, self._agent_outputs,

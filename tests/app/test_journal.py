@@ -174,6 +174,104 @@ async def test_numbers_that_are_taken_are_an_error_not_a_loss(pool: Pool) -> Non
         await stored(pool, event("tool.started"), last=0)
 
 
+# -- beside what somebody else writes --------------------------------------------------------------
+
+
+class Torn(Exception):
+    """Ends somebody else's transaction."""
+
+
+async def beside(pool: Pool, recorder: Recorder, *, torn: str = "") -> None:
+    """A transaction of somebody else, with what waits; `torn`: where it fails."""
+    async with recorder.beside() as (statement, values), pool.connection() as connection:
+        async with connection.transaction():
+            await connection.execute(statement, values)
+            await connection.execute("update threads set title = title || '!'")
+            if torn == "before":
+                raise Torn
+        if torn == "after":
+            raise Torn
+
+
+@pytest.fixture
+async def slow(pool: Pool) -> AsyncIterator[Recorder]:
+    """A recorder that stores nothing by itself for as long as a test lasts."""
+    async with Recorder(pool, "r", 1, 0, flush_s=3600) as recorder:
+        yield recorder
+
+
+async def test_what_waits_is_stored_with_the_step_that_rests_on_it(
+    pool: Pool, journal: Journal, slow: Recorder
+) -> None:
+    slow.emit(event(n=1))
+    await beside(pool, slow)
+    await beside(pool, slow)  # nothing waits: the fence alone
+
+    (row,) = await sql(
+        pool, "select e.xmin = t.xmin as together from run_events e, (select xmin from threads) t where seq = 1"
+    )
+    assert row == {"together": False}, "the second transaction wrote the thread once more"
+    slow.emit(event(n=2))
+    await beside(pool, slow)
+    (row,) = await sql(pool, "select e.xmin = t.xmin as together from run_events e, threads t where seq = 2")
+    assert row == {"together": True}
+    assert [it.data["n"] for it in await journal.read("r")] == [1, 2]
+
+
+@pytest.mark.parametrize("torn", ["before", "after"])
+async def test_what_was_to_be_stored_beside_a_write_that_broke_is_there_once(
+    pool: Pool, journal: Journal, slow: Recorder, torn: str
+) -> None:
+    slow.emit(event(n=1))
+    slow.emit(token("a"))
+    with pytest.raises(Torn):
+        await beside(pool, slow, torn=torn)
+    assert len(await journal.read("r")) == (2 if torn == "after" else 0)
+
+    slow.emit(token("b"))
+    await beside(pool, slow)
+    slow.emit(event(n=2))
+    await finish(slow)
+
+    events = await journal.read("r")
+    assert [it.type for it in events] == ["node.started", "llm.token", "llm.token", "node.started", "run.finished"]
+    assert "".join(it.data.get("text", "") for it in events) == "ab"
+
+
+async def test_nothing_is_stored_beside_what_belongs_to_another_worker(
+    pool: Pool, journal: Journal, slow: Recorder
+) -> None:
+    slow.emit(event())
+    await sql(pool, "update runs set epoch = 2")
+
+    with pytest.raises(psycopg.DatabaseError, match="not at epoch 1"):
+        await beside(pool, slow)
+    with pytest.raises(StaleWriter):
+        await beside(pool, slow)
+
+    assert await journal.read("r") == []
+    assert await sql(pool, "select title from threads") == [{"title": "T"}]
+
+
+async def test_an_end_that_was_given_up_is_told_by_nobody(pool: Pool, journal: Journal) -> None:
+    reached = asyncio.Event()
+
+    async def never(connection: Any, run_id: str) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with Recorder(pool, "r", 1, 0) as recorder:
+        recorder.emit(event(n=1))
+        ending = asyncio.create_task(finish(recorder, never))
+        await reached.wait()
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        await recorder.finish(event("run.cancelled", ROOT), "cancelled", Jsonb(None), Jsonb(None), nothing)
+
+    assert [(it.seq, it.type) for it in await journal.read("r")] == [(1, "node.started"), (2, "run.cancelled")]
+
+
 # -- a database that goes away ---------------------------------------------------------------------
 
 

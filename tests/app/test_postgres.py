@@ -1,6 +1,8 @@
 """The database by URL, migrations by many at once, the fence, and the queue's wake-up."""
 
 import asyncio
+import math
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +21,7 @@ from app.postgres import (
     DatabaseUnavailable,
     Pool,
     StaleWriter,
+    StillThere,
     checkpointer,
     database,
     migrate,
@@ -105,10 +108,46 @@ async def test_the_pool_is_as_everybody_expects(pool: Pool) -> None:
 
 
 async def test_the_pool_outlives_its_connections(pool: Pool) -> None:
-    await rows(pool, "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
-                     " and datname = current_database()")  # fmt: skip
+    others = "from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()"
+    async with pool.connection() as killer:
+        await killer.execute(f"select pg_terminate_backend(pid) {others}")
+        while await (await killer.execute(f"select pid {others}")).fetchone():
+            pass  # it returns before they have ended
     counts = await asyncio.gather(*(rows(pool, "select 1 as one") for _ in range(40)))
     assert counts == [[{"one": 1}]] * 40
+
+
+class Wire:
+    """A connection over a real socket, which counts how often the server was asked."""
+
+    autocommit = True
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self.asked = descriptor, 0
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    async def execute(self, _: str) -> None:
+        self.asked += 1
+
+
+async def test_a_connection_is_asked_when_its_socket_speaks_or_it_answered_long_ago() -> None:
+    here, there = socket.socketpair()
+    wire: Any = Wire(here.fileno())
+    believing, asking = StillThere(believed_s=math.inf), StillThere(believed_s=0)
+    with here, there:
+        await believing(wire)
+        await believing(wire)
+        assert wire.asked == 1
+
+        await asking(wire)
+        await asking(wire)
+        assert wire.asked == 3
+
+        there.close()
+        await believing(wire)
+        assert wire.asked == 4
 
 
 # migrations
@@ -233,6 +272,25 @@ async def test_the_saver_still_writes_only_through_the_fenced_cursor(pool: Pool,
     assert await stored(pool) == before
     versions = await rows(pool, "select xmin::text from checkpoints union select xmin::text from checkpoint_blobs")
     assert len(versions) == 1, "checkpoint and blob are one transaction, the fence's"
+
+
+async def test_the_first_claim_of_a_run_reads_what_it_wrote_and_asks_for_nothing_else(pool: Pool, run_id: str) -> None:
+    saver = checkpointer(pool, run_id, 1)
+    here: Any = {"configurable": {"thread_id": run_id, "checkpoint_ns": ""}}
+    inner: Any = {"configurable": {"thread_id": run_id, "checkpoint_ns": "agent:1"}}
+    other: Any = {"configurable": {"thread_id": "other", "checkpoint_ns": ""}}
+    for place in (here, inner, other):
+        await checkpointer(pool, run_id, 1).aput(place, empty_checkpoint(), {}, {})
+
+    saver.first = True  # which is not so here: what is stored shows that nobody looks
+    known = saver.with_allowlist({("somewhere", "Something")})
+    assert await known.aget_tuple(here) is None
+    assert await known.aget_tuple(other) is not None
+
+    await known.aput(here, empty_checkpoint(), {}, {})
+    assert await known.aget_tuple(here) is not None
+    assert await saver.aget_tuple(here) is not None, "a copy that knows more types writes for the same run"
+    assert await known.aget_tuple(inner) is None
 
 
 async def test_a_claim_waits_for_a_fenced_write_and_a_heartbeat_does_not(pool: Pool, run_id: str) -> None:
