@@ -23,6 +23,37 @@ class Search(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a page."""
+
+    text: str
+    heading: str = ""
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of the web, as text."""
+
+    url: str
+    """Where it came from in the end, after redirects."""
+    title: str
+    passages: tuple[Passage, ...]
+    age_s: float = 0.0
+    """Seconds since it was fetched."""
+    stale: bool = False
+    """True when it could not be reached now."""
+
+
+class Web(Protocol):
+    """The web as an agent sees it."""
+
+    async def read(self, url: str) -> Page:
+        """The page. Raises Refused for an address that may not be fetched, ToolFailed for what cannot be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one run."""
 
@@ -72,10 +103,12 @@ class Context:
     """Where effects are written down; None where no run is behind the call, as in a test of one graph."""
     memory: Memory | None = None
     """What is kept for the owner beyond this run; None where nothing is, as in a test of one graph."""
+    web: Web | None = None
+    """The open web; None where it is switched off."""
     board: Blackboard | None = None
     """What the agents of this conversation share."""
     asked: str | None = None
-    """What the person asked in this run, in their own words; None where no run is behind the call, and nobody to ask."""
+    """What the person asked in this run, in their own words; None where there is no run, and nobody to ask."""
     conversation: str = ""
     """Id of the conversation that the run belongs to: its paged-out turns are kept under it."""
     counters: Mapping[str, Counter] = field(default_factory=dict)

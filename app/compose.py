@@ -25,6 +25,7 @@ from app.retention import Retention
 from app.runs import Runs
 from app.settings import Settings
 from app.steering import Steering
+from app.web import Web
 from app.work import Worker
 from retrieval.bundled import ingest_bundled
 from retrieval.corpus import Corpus
@@ -86,6 +87,7 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
             limits,
             allowance,
             memory=memory,
+            web=await stack.enter_async_context(reading(settings)),
             counters={role: ServedTokens(models.endpoint(role)) for role in models},
         )
         store = await stack.enter_async_context(opened_store(pool))
@@ -196,6 +198,16 @@ def budget_of(settings: Settings) -> Budget:
     """What a run may spend that names no budget of its own."""
     units = (unit.name for unit in fields(Budget))
     return Budget(**{unit: getattr(settings, f"budget_{unit}") for unit in units})
+
+
+@asynccontextmanager
+async def reading(settings: Settings) -> AsyncIterator[Web | None]:
+    """The open web, where it is switched on."""
+    async with AsyncExitStack() as stack:
+        web = Web(settings.web_allowed) if settings.web else None
+        if web:
+            stack.push_async_callback(web.aclose)
+        yield web
 
 
 def retention_of(settings: Settings, pool: Pool) -> Retention:

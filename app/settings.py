@@ -122,6 +122,12 @@ class Settings(BaseSettings):
     retention_resumable_days: int = Field(default=0, ge=0, le=36_500)
     """The same for runs that can be gone on with: stopped, failed, a part missing. 0: for ever."""
 
+    web: bool = True
+    """Agents may read pages of the open web: those whose address a person wrote; for any other, the person is asked."""
+
+    web_inside: str = ""
+    """Servers of this network that may be read too, separated by commas, as `host:port`: `wiki.local:80`."""
+
     cors_origins: str = ""
     """Other sites whose pages may call the API, separated by commas: `http://localhost:3000` for agent-chat-ui."""
 
@@ -140,6 +146,11 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> tuple[str, ...]:
         """`cors_origins`, one by one."""
         return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
+
+    @property
+    def web_allowed(self) -> frozenset[str]:
+        """`web_inside`, one by one."""
+        return frozenset(it.strip().lower() for it in self.web_inside.split(",") if it.strip())
 
     @property
     def demo(self) -> bool:

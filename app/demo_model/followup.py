@@ -21,8 +21,18 @@ def leaned_on(conversation: Conversation) -> str:
 
 
 def standing_alone(conversation: Conversation) -> str:
-    """The question without the words that only point back."""
-    return ORDINAL.sub(" ", conversation.question) if conversation.background else conversation.question
+    """The question without the words that only point back, and without addresses, which only say where to look."""
+    question = without_addresses(conversation.question)
+    return ORDINAL.sub(" ", question) if conversation.background else question
+
+
+_ADDRESS = re.compile(r"\s*(?:,?\s*(?:says?|on|at|from|in|of|does|according to)(?: the page)?)?\s*https?://\S+", re.I)
+
+
+def without_addresses(text: str) -> str:
+    """The question with nothing in it but words; all of it when there is nothing else."""
+    plain = re.sub(r"\s+([?.!])", r"\1", _ADDRESS.sub("", text)).strip()
+    return plain if re.search(r"\w{3}", plain) else text
 
 
 _PRONOUN = re.compile(r"\b(?:it|they|them|this|that|these|those)\b", re.I)

@@ -16,7 +16,7 @@ from app.demo_model.answer import Found, findings_in, in_words, look, summary, s
 from app.demo_model.arithmetic import expression_in, shown, value_of
 from app.demo_model.conversation import Call, Conversation, read_messages
 from app.demo_model.editing import Mending, mended, to_mend
-from app.demo_model.evidence import Passage, Sentence, claims_in, passages_in
+from app.demo_model.evidence import Passage, Sentence, claims_in, passages_in, sentences_of
 from app.demo_model.fill import Filler
 from app.demo_model.followup import leaned_on, standing_alone
 from app.demo_model.papers import Papers
@@ -37,6 +37,7 @@ from app.demo_model.tools import (
 )
 from app.demo_model.words import clipped, joined
 
+LEAD_SENTENCES = 3
 SEARCH_TURNS = 2
 """Rounds of searching for one question: the first, and one in other words."""
 
@@ -121,6 +122,8 @@ class _Reader:
     def _search_again(self) -> list[Wanted]:
         search = of_kind(self.tools, "search")
         searched = [call for call in self._searches if not failed(call)]
+        if of_kind(self.tools, "page") and any(self._kind(call) == "page" for call in searched):
+            return []  # the person said where to look
         if not search or not searched or not self._found.unanswered:
             return []
         wanted = []
@@ -209,13 +212,18 @@ class _Reader:
         blocks: list[str] = []
         searched = False
         for call in self._last_of_each():
-            if self._kind(call) == "search" and not failed(call):
+            if self._kind(call) in ("search", "page") and not failed(call):
                 if not searched:
-                    blocks.append(in_words(self._found, self._queries))
+                    lead = self._kind(call) == "page" and not self._found.anything
+                    blocks.append(self._lead() if lead else in_words(self._found, self._queries))
                 searched = True
             else:
                 blocks.append(self._stated(call))
         return "\n\n".join(dict.fromkeys(block for block in blocks if block))
+
+    def _lead(self) -> str:
+        """How a page begins, for who asks nothing of it in particular."""
+        return " ".join(sentence.cited for sentence in sentences_of(self._passages)[:LEAD_SENTENCES])
 
     def _last_of_each(self) -> list[Call]:
         """Calls without the failed ones that were made again."""

@@ -37,6 +37,7 @@ MOST_CALLS = 6
 MOST_QUERY_WORDS = 14
 
 _KINDS = {
+    "page": word_set("fetch brows webpag url"),
     "calculator": word_set("calcul comput arithmet math evalu adder sum multipli"),
     "clock": word_set("clock time now date today datetim"),
     "search": word_set("search retriev lookup find queri document corpus passag knowledg wiki ask"),
@@ -62,6 +63,8 @@ _CHANGING = frozenset(
     )
 )
 _HANDOFF = re.compile(r"^(?:transfer|hand_?off|hand_?over|delegate)_?(?:to)?_?", re.I)
+_ADDRESS = re.compile(r"https?://\S+")
+_ADDRESS_FIELDS = word_set("url uri address link page")
 _QUESTION_FIELDS = word_set("query q question search text input keywords phrase terms prompt topic")
 _EXPRESSION_FIELDS = word_set("expression expr formula equation calculation math input query text")
 
@@ -170,6 +173,8 @@ class Chooser:
             return [passed]
         if acting := [tool for tool in self.tools if tool.changes_something() and self._fits(tool, text)]:
             return [self.call(max(acting, key=lambda tool: self._overlap(tool, text)), text)]
+        if (page := of_kind(self.tools, "page")) and (addresses := _ADDRESS.findall(text)):
+            return _distinct([self.call(page, text, query=it.rstrip(".,;:!?)")) for it in addresses])[:MOST_CALLS]
         parts = to_look_up(text)
         wanted: list[Wanted] = []
         for part in parts.questions:
@@ -234,6 +239,8 @@ class Chooser:
         if tool.kind == "calculator":
             expression = expression or expression_in(text) or expression_in(self.conversation.question) or "0"
             known = _into(strings, _EXPRESSION_FIELDS, expression)
+        elif tool.kind == "page" and query:
+            return Wanted(tool, _into(strings, _ADDRESS_FIELDS, query))  # numbers in an address are no arguments
         elif tool.kind == "search":
             known = _into(strings, _QUESTION_FIELDS, query or self.query(text, single=True) or text)
         clues = Clues(_without_tool(text, tool), self.conversation.system, lambda: self._pointed_text(text), known)

@@ -55,7 +55,7 @@ function sentenceEnd(after) {
 function sourceBody(api, source, statements, statement) {
   const [before, used, after] = [el("span"), el("mark"), el("span")];
   const quote = el("blockquote", { class: "quote", dir: "auto" }, before, used, after);
-  const open = el("a", { class: "btn filled", target: "_blank", rel: "noopener", hidden: true },
+  const open = el("a", { class: "btn filled", target: "_blank", rel: "noopener noreferrer", hidden: true },
     source.page ? `Open at page ${source.page}` : "Open the document");
   const facts = el("p", { class: "facts" }, sourceFacts(source, statements));
   const body = el("div", { class: "source-body" }, quote, facts,
@@ -66,6 +66,12 @@ function sourceBody(api, source, statements, statement) {
     if (parts[1]) quote.scrollTop = used.offsetTop - 44; // a line of what stands before it stays in sight
   };
   fill(null);
+  if (source.url) {
+    if (/^https?:\/\//.test(source.url)) setAttr(open, "href", source.url);
+    setText(open, "Open the page");
+    show(open, open.hasAttribute("href"));
+    return body;
+  }
   fetchJson(`${api}/passages/${encodeURIComponent(source.chunk_id)}`).then((passage) => {
     fill(passage);
     if (!passage.openable) return;
