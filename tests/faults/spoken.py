@@ -29,6 +29,8 @@ class Speaker:
     def __init__(self, speak: Speak = by_pattern, latency_s: float = 0.0) -> None:
         self.speak, self.latency_s = speak, latency_s
         self.asked: Counter[str] = Counter()
+        self.held: dict[str, asyncio.Event] = {}
+        """What a conversation opens with -> what its answers wait for."""
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """One chat completion."""
@@ -36,6 +38,9 @@ class Speaker:
         self.asked[body["model"]] += 1
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
+        asked = str(next(it["content"] for it in reversed(body["messages"]) if it["role"] == "user"))
+        for event in [event for opening, event in self.held.items() if asked.startswith(opening)]:
+            await event.wait()
         message, finish = wire(self.speak(body["model"], body["messages"]))
         usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
         head = {"id": "1", "model": body["model"], "created": 1}
