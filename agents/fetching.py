@@ -28,7 +28,12 @@ PORTS = frozenset((80, 443, 8080, 8443))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
+_NEVER = [
+    ipaddress.ip_network(it)
+    for it in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "fec0::/10", "2001::/32", "2002::/16", "::/96")
+]
+"""What the standard library takes for global, in one release or another, and is not: old site-local addresses, those
+of protocols and relays, and tunnels that end wherever the sender says."""
 _ASKS_FOR = {
     "User-Agent": "Sextant (a person's assistant; one page at a time)",
     "Accept": "text/html, text/plain, text/markdown, application/json, application/pdf;q=0.9, */*;q=0.1",
@@ -123,21 +128,20 @@ def permitted(url: str, inside: Collection[str] = ()) -> URL:
 
 def why_private(address: Address) -> str:
     """Why an address is not of the open web, or "" when it is. An IPv4 address inside an IPv6 one counts as itself."""
-    for inner in _inner(address):
-        if not inner.is_global or inner.is_multicast or inner.is_reserved or inner in _NAT64_LOCAL:
-            return f"{inner} is not an address of the open web"
+    inner = _inner(address)
+    never = any(inner in network for network in _NEVER)
+    if never or not inner.is_global or inner.is_multicast or inner.is_reserved:
+        return f"{inner} is not an address of the open web"
     return ""
 
 
-def _inner(address: Address) -> list[Address]:
-    if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    if address.ipv4_mapped:
-        return [address.ipv4_mapped]
-    if address in _NAT64:
-        return [ipaddress.IPv4Address(address.packed[-4:])]
-    tunnelled = [address.sixtofour, *(address.teredo or ())]
-    return [address, *(inner for inner in tunnelled if inner)]
+def _inner(address: Address) -> Address:
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return address.ipv4_mapped
+        if address in _NAT64:
+            return ipaddress.IPv4Address(address.packed[-4:])
+    return address
 
 
 def _public_socket(info: tuple[Any, ...]) -> socket.socket:
