@@ -14,6 +14,7 @@ from pydantic import BaseModel
 import agents
 from agents.context import Context, Limits
 from agents.middleware import stack
+from agents.offering import OfferRemote
 from agents.pacing import Turns
 from agents.paging import PageOut
 from agents.structured import FillShape, Refusals
@@ -77,6 +78,7 @@ def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], lim
                 paging=PageOut(agent.model, recalls=agent.recalls),
                 turns=turns,
                 grants=agent.grants,
+                offering=OfferRemote(name),
             ),
             context_schema=Context,
             name=name,

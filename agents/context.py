@@ -11,6 +11,7 @@ from agents.blackboard import Blackboard
 from agents.counting import Counter
 from agents.effects import Ledger
 from agents.memory import Memory
+from agents.remote.remotes import Remotes
 from retrieval.documents import Hit
 
 
@@ -113,5 +114,7 @@ class Context:
     """Id of the conversation that the run belongs to: its paged-out turns are kept under it."""
     counters: Mapping[str, Counter] = field(default_factory=dict)
     """Model role -> its way of counting tokens; a role without one is estimated."""
+    remotes: Remotes | None = None
+    """Servers whose approved tools some roles may call; None where there are none."""
     paged: dict[str, Any] = field(default_factory=dict)
     """What this run has paged out and recalled, so that each is done once."""

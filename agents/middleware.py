@@ -28,6 +28,7 @@ from agents.effects import OnceOnly
 from agents.errors import ModelUnavailable, RunError, RunLost, ToolFailed
 from agents.guard import MarkOrigins
 from agents.handing import EndAtHandover
+from agents.offering import OfferRemote
 from agents.pacing import Turns
 from agents.paging import PageOut
 from agents.tools.contract import contract_of
@@ -238,9 +239,13 @@ def stack(
     paging: PageOut | None = None,
     turns: Turns | None = None,
     grants: frozenset[str] = frozenset(),
+    offering: OfferRemote | None = None,
 ) -> list[AgentMiddleware[Any, Any]]:
     """The one middleware list, outermost first. `shaping` makes several calls of one: each is retried and paid."""
-    turn: list[AgentMiddleware[Any, Any]] = [EndAtHandover(), OnlyAllowed(), paging or PageOut(), MarkOrigins()]
+    offers = [offering] if offering else []
+    turn: list[AgentMiddleware[Any, Any]] = [
+        *offers, EndAtHandover(), OnlyAllowed(), paging or PageOut(), MarkOrigins(),
+    ]  # fmt: skip
     loop: list[AgentMiddleware[Any, Any]] = [*turn, BoundSteps(max_steps, max_tokens, max_usd), RepairToolCalls()]
     call: list[AgentMiddleware[Any, Any]] = [RetryModel(), KeepBudget(), GuardTools(turns), OnceOnly(grants)]
     return [*loop, *([shaping] if shaping else []), *call]

@@ -14,13 +14,16 @@ from langgraph.store.base import BaseStore
 from agents.agent import assemble, discover_agents
 from agents.allowance import Allowance, Budget
 from agents.context import Context, Limits
+from agents.remote.remotes import Remotes
 from app.activities import Activity, discover_activities
 from app.demo_process import demo_model
 from app.journal import Journal
 from app.memory import PostgresMemory
 from app.models import Deadlines, Endpoint, Models
 from app.models.counting import ServedTokens
+from app.pins import PostgresPins
 from app.postgres import Pool, database, migrate, open_pool, opened_store
+from app.remotes import connect, servers_of
 from app.retention import Retention
 from app.runs import Runs
 from app.settings import Settings
@@ -48,6 +51,7 @@ class App:
     activities: Mapping[str, Activity]
     store: BaseStore
     memory: PostgresMemory
+    remotes: Remotes
     started_at: float = field(default_factory=time.monotonic)
     started_in_s: float = 0.0
     new_vectors: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,15 +84,19 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         limits = limits_of(settings)
         allowance = Allowance(budget_of(settings))
         memory = PostgresMemory(pool, vectors)
+        team = discover_agents()
+        servers = Remotes(servers_of(settings, team), PostgresPins(pool), connect)
+        remotes = await stack.enter_async_context(servers.kept())
         context = Context(
             models,
-            assemble(discover_agents(), models, limits),
+            assemble(team, models, limits),
             corpus,
             limits,
             allowance,
             memory=memory,
             web=await stack.enter_async_context(reading(settings)),
             counters={role: ServedTokens(models.endpoint(role)) for role in models},
+            remotes=remotes,
         )
         store = await stack.enter_async_context(opened_store(pool))
         retention = retention_of(settings, pool)
@@ -98,7 +106,7 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         await worker.queue.open(pool)
         runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
         steering = Steering(pool, worker.queue, runs, activities)
-        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory)
+        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory, remotes)
         if embed:
             await _background(stack, _keep_indexed(app), "indexing")
         if work:

@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     web_inside: str = ""
     """Servers of this network that may be read too, separated by commas, as `host:port`: `wiki.local:80`."""
 
+    mcp_servers: Path | None = None
+    """JSON with `mcpServers`, as other MCP clients have it. Unset: `mcp.json` under `home`, where there is one."""
+
     cors_origins: str = ""
     """Other sites whose pages may call the API, separated by commas: `http://localhost:3000` for agent-chat-ui."""
 
@@ -177,6 +180,11 @@ def require_strict_msgpack() -> None:
     execution for whoever can write to the database.
     """
     os.environ[STRICT_MSGPACK] = "true"
+
+
+def variable(name: str) -> str | None:
+    """One variable of the environment: for what a file of servers names by `${NAME}`, and for nothing else."""
+    return os.environ.get(name)
 
 
 def child_environment(**extra: str) -> dict[str, str]:

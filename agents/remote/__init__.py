@@ -1,0 +1,1 @@
+"""What other processes can do for our agents: tools of MCP servers, and agents of other houses."""
