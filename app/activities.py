@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import StateGraph
 from langgraph.store.base import BaseStore
 
@@ -38,7 +39,8 @@ class Activity:
         """
         known = frozenset(types)
         if known not in self._compiled:
-            self._compiled[known] = self.builder.compile(checkpointer=saver.with_allowlist(known), name=self.name)
+            any_saver = InMemorySaver(serde=saver.serde).with_allowlist(known)
+            self._compiled[known] = self.builder.compile(checkpointer=any_saver, name=self.name)
         graph = copy.copy(self._compiled[known])
         graph.checkpointer, graph.store = copy.copy(saver), store
         graph.checkpointer.serde = self._compiled[known].checkpointer.serde
