@@ -16,12 +16,17 @@ from typing import Any, Literal
 
 from pydantic_monty import Monty, MontyError, ResourceLimits
 
+from agents.agent import discover_agents
+from agents.errors import ToolFailed
+from agents.remote.remotes import Lost
+from agents.remote.servers import Server
 from app.activities import discover_activities
 from app.compose import deadlines, embedder, endpoints, retention_of
 from app.demo_process import demo_model
 from app.launch import described
 from app.models import Models, Probe
 from app.postgres import MIGRATIONS, Pool, database, open_pool
+from app.remotes import connect, servers_file, servers_of
 from app.settings import Settings, environment_strangers
 from retrieval.corpus import Corpus
 
@@ -62,7 +67,7 @@ async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Every finding, as soon as it is there."""
     checks: Sequence[tuple[str, Check]] = (
         ("settings", _settings), ("disk", _disk), ("Postgres", _postgres), ("model", _model), ("embedder", _embedder),
-        ("index", _index), ("graphs", _graphs), ("sandbox", _sandbox),
+        ("index", _index), ("graphs", _graphs), ("MCP servers", _remotes), ("sandbox", _sandbox),
     )  # fmt: skip
     for part, check in checks:
         try:
@@ -276,6 +281,24 @@ async def _index(settings: Settings) -> AsyncGenerator[Finding, None]:
 
 async def _graphs(settings: Settings) -> AsyncGenerator[Finding, None]:
     yield Finding("graphs", "ok", ", ".join(discover_activities()))
+
+
+async def _remotes(settings: Settings) -> AsyncGenerator[Finding, None]:
+    """Each server connected for a moment; nothing is approved by that."""
+    servers = servers_of(settings, discover_agents())
+    for server, finding in zip(servers, await asyncio.gather(*map(_greeted, servers)), strict=True):
+        part = f"MCP {server.name}"
+        fix = "" if finding.mark == "ok" else f"Check {server.target!r} in {servers_file(settings)}."
+        yield Finding(part, finding.mark, finding.found, fix)
+
+
+async def _greeted(server: Server) -> Finding:
+    try:
+        async with connect(server) as connection:
+            tools = await connection.tools()
+            return Finding(server.name, "ok", f"{connection.about}, {server.transport}: {len(tools)} tools")
+    except (ToolFailed, Lost) as error:
+        return Finding(server.name, "warn", str(getattr(error, "problem", error)))
 
 
 async def _sandbox(settings: Settings) -> AsyncGenerator[Finding, None]:

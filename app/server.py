@@ -29,6 +29,7 @@ from app.live import drawn
 from app.memories_api import memories_router
 from app.protocols.chat_completions import chat_completions_router
 from app.protocols.openai_words import OpenAiErrors
+from app.remote_api import remotes_router
 from app.replies import Streams, error_response
 from app.runs_api import runs_router, threads_router
 from app.shapes import Shape, draw
@@ -58,6 +59,7 @@ def api(get_app: GetApp, *, allowed_origins: tuple[str, ...] = ()) -> FastAPI:
     app.include_router(runs_router(get_app, streams))
     app.include_router(documents_router(get_app))
     app.include_router(memories_router(get_app))
+    app.include_router(remotes_router(get_app))
     app.include_router(agent_protocol_router(get_app, streams))
     app.include_router(chat_completions_router(get_app, streams))
     # what is added last comes first
