@@ -4,7 +4,7 @@ Instructions hide in documents, web pages, tool results, remote agents' answers 
 deaf to them. So nothing here asks the model. Every request is looked at as it is sent: it is clean when all of it comes
 from the system prompt, the person's own words, tools whose results hold nothing new, and answers to clean requests.
 Whatever is not known to be clean is tainted: a brief that another agent wrote, memory beside a question, an earlier
-answer without a mark. The answer carries the mark, in the checkpoint too, so that a crash or a later turn forgets
+answer without a mark, the description of a tool that somebody else wrote. The answer carries the mark, in the checkpoint too, so that a crash or a later turn forgets
 nothing.
 
 A tool that changes something may be called freely by an answer to a clean request, by a role that holds a grant for it,
@@ -33,6 +33,8 @@ SHAPED_BY = "shaped_by"
 UNKNOWN = "an earlier step"
 MOST_NAMED = 3
 _PREFIX_CHARS = 4
+_SMALL = frozenset("a an the is are was be of in on at to and for has have they their user person".split())
+"""What retelling somebody's words adds. No negation, and no name, is among them."""
 _MARKS = ".,;:!?\"'()[]<>{}“”‘’«»*_`"
 
 
@@ -48,7 +50,8 @@ class MarkOrigins(AgentMiddleware[Any, Any]):
         response = await handler(request)
         asked = getattr(getattr(request.runtime, "context", None), "asked", None)
         tools = {tool.name: tool for tool in request.tools if isinstance(tool, BaseTool)}
-        origins = origins_of(request.messages, tools, asked)
+        described = dict.fromkeys(contract_of(tool).origin for tool in tools.values())
+        origins = [*filter(None, described), *origins_of(request.messages, tools, asked)]
         return replace(response, result=[_marked(message, origins) for message in response.result])
 
 
@@ -115,7 +118,7 @@ def _marks_of(request: ToolCallRequest) -> Sequence[str]:
 def _dictated(args: Mapping[str, Any], contract: Contract, asked: str) -> bool:
     """True when every argument that matters is in the person's own words.
 
-    An address, a number or a name with marks inside must be there to the letter; of a plain word its beginning.
+    An address, a number or a short word must be there to the letter; of a longer word its beginning.
     """
     if not contract.own_words:
         return False
@@ -126,6 +129,6 @@ def _dictated(args: Mapping[str, Any], contract: Contract, asked: str) -> bool:
 
 
 def _said(piece: str, said: set[str], begun: set[str]) -> bool:
-    if piece in said or not piece:
+    if piece in said or piece in _SMALL or not piece:
         return True
-    return piece.isalpha() and (len(piece) < _PREFIX_CHARS or piece[:_PREFIX_CHARS] in begun)
+    return piece.isalpha() and len(piece) >= _PREFIX_CHARS and piece[:_PREFIX_CHARS] in begun

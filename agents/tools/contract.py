@@ -41,6 +41,9 @@ class Contract:
     """Its result holds nothing but what follows from its arguments: a sum, the time. Anything else was written by
     somebody, and what an agent does after reading it may be what that somebody wanted (`agents/guard.py`)."""
 
+    origin: str = ""
+    """Who described this tool to the model, where that is somebody else: its description may instruct as well."""
+
     internal: bool = False
     """Its effect stays inside the run, on what its own agents share: no person needs to be asked about it."""
 
