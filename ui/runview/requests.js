@@ -58,6 +58,7 @@ class RequestCard {
   fill() {
     const { request } = this;
     if (request.what) this.body.append(el("p", { class: "asks" }, request.what));
+    if (request.because) this.body.append(el("p", { class: "asks because" }, request.because));
     if (this.kind === "approval") this.fillForm();
     else if (this.kind === "doubt") this.body.append(argumentList(this.args));
     else if (this.kind === "repeat") this.body.append(el("p", { class: "asks" }, doneBefore(request)), argumentList(this.args));
