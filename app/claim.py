@@ -84,6 +84,8 @@ class Claim:
         self._model_name, self._stopped, self._store = model_name, stopped, store
         self._task: asyncio.Task[Any] | None = None
         self._told_to_stop = False
+        self._redo = bool(run["input"].get("redo"))
+        self._teams = [node.id for node in activity.shape.nodes if node.team] if activity else []
         self.control = RunControl()
         self.allowance = _allowance(context.allowance.budget, run, view)
         forked_from = (run["input"].get("fork") or {}).get("run_id")
@@ -154,7 +156,7 @@ class Claim:
         graph = self._activity.on(saver, self._store, self._allowed_types)
         config = {**self._config, "callbacks": [translator], "recursion_limit": SUPERSTEPS}
         state = await self._steps(graph, await self._input(graph), config, translator)
-        while state.tasks and not state.interrupts:
+        while not state.interrupts and (await self._to_redo(graph, state.next) or state.tasks):
             # a question inside a step that has its result without the answer ends LangGraph's stream, not the graph
             before, state = state, await self._steps(graph, None, config, translator)
             if state.config == before.config:
@@ -175,6 +177,7 @@ class Claim:
             version="v2",
             durability="sync",
             control=self.control,
+            interrupt_after=self._teams if self._redo else None,
         )
         last: Row = {}
         async for part in stream:
@@ -205,7 +208,7 @@ class Claim:
         state = await graph.aget_state(self._config)
         if state.created_at is None:
             return await self._first_input(graph)
-        if self._run["input"].get("redo") and await self._back_to_the_team(graph, state.next):
+        if self._redo and await self._back_to_the_team(graph, state.next):
             return None
         if answers := await self._answers(state.interrupts):
             return Command(resume=answers)
@@ -251,19 +254,29 @@ class Claim:
         here = {"configurable": {**self._config["configurable"], "checkpoint_ns": ""}}
         await saver.aput(here, copy, {**saved.metadata, "source": "fork"}, copy["channel_versions"])
 
+    async def _to_redo(self, graph: Any, upcoming: Sequence[str]) -> bool:
+        """Go back to a team that was at hand when the run went on, and has ended: what it had given up by then is
+        stored like any other result of its step."""
+        missing = any(lane.state not in ("done", "cached") for lane in self._view.team())
+        return self._redo and missing and await self._back_to_the_team(graph, upcoming)
+
     async def _back_to_the_team(self, graph: Any, upcoming: Sequence[str]) -> bool:
         """Stand again before the team's node, whose finished sub-tasks are known to the state and not done again.
 
-        False when the team is still to come, or at it.
+        False when the team is still to come, or at it; then it is tried again once it has ended.
         """
         assert self._activity is not None
-        if behind := before_team(self._activity.shape, upcoming):
+        behind = before_team(self._activity.shape, upcoming)
+        if behind is None and self._teams:
+            return False
+        if behind:
             await graph.aupdate_state(self._config, {}, as_node=behind)
         # effects from before this moment belong to the first try, and are not repeated by the second
         since = " || jsonb_build_object('redone_at', now())" if behind else ""
         async with self._pool.connection() as connection:
             update = f"update runs set input = (input - 'redo'){since} where run_id = %s"
             await connection.execute(update, (self._run["run_id"],))
+        self._redo = False
         return behind is not None
 
     async def _answers(self, interrupts: Sequence[Interrupt]) -> Row:
