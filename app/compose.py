@@ -15,6 +15,7 @@ from agents.agent import assemble, discover_agents
 from agents.allowance import Allowance, Budget
 from agents.context import Context, Limits
 from agents.remote.remotes import Remotes
+from agents.tracing import untraced_is_free
 from app.activities import Activity, discover_activities
 from app.demo_process import demo_model
 from app.journal import Journal
@@ -68,6 +69,7 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
             "LANGGRAPH_STRICT_MSGPACK was not set before LangGraph was imported; start through `sextant`"
         )
     started_at = time.monotonic()
+    untraced_is_free()
     async with AsyncExitStack() as stack:
         # three waits that need nothing of each other; all end before one's failure is raised
         opening = asyncio.create_task(_database(stack, settings))
