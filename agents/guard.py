@@ -4,8 +4,8 @@ Instructions hide in documents, web pages, tool results, remote agents' answers 
 deaf to them. So nothing here asks the model. Every request is looked at as it is sent: it is clean when all of it comes
 from the system prompt, the person's own words, tools whose results hold nothing new, and answers to clean requests.
 Whatever is not known to be clean is tainted: a brief that another agent wrote, memory beside a question, an earlier
-answer without a mark, the description of a tool that somebody else wrote. The answer carries the mark, in the checkpoint too, so that a crash or a later turn forgets
-nothing.
+answer without a mark, the description of a tool that somebody else wrote. The answer carries the mark, in the
+checkpoint too, so that a crash or a later turn forgets nothing.
 
 A tool that changes something may be called freely by an answer to a clean request, by a role that holds a grant for it,
 or when what it is told is the person's own words. Else a person is asked, and told what was read before. With a model
@@ -33,7 +33,10 @@ SHAPED_BY = "shaped_by"
 UNKNOWN = "an earlier step"
 MOST_NAMED = 3
 _PREFIX_CHARS = 4
-_SMALL = frozenset("a an the is are was be of in on at to and for has have they their user person".split())
+_SMALL = frozenset(
+    ("a", "an", "the", "is", "are", "was", "be", "of", "in", "on", "at", "to", "and", "for", "has", "have",
+     "they", "their", "user", "person")
+)  # fmt: skip
 """What retelling somebody's words adds. No negation, and no name, is among them."""
 _MARKS = ".,;:!?\"'()[]<>{}“”‘’«»*_`"
 
@@ -94,7 +97,7 @@ def _is_persons(message: HumanMessage, asked: str | None) -> bool:
 def why_ask(request: ToolCallRequest, contract: Contract, grants: frozenset[str]) -> str:
     """Why a person must say yes to this call, as a sentence; "" when nothing asks for it."""
     call, asked = request.tool_call, getattr(request.runtime.context, "asked", None)
-    harmless = contract.effect == "read" and not contract.own_words
+    harmless = contract.effect == "read" and not contract.reaches_out
     if asked is None or harmless or contract.internal or call["name"] in grants:
         return ""
     origins = _marks_of(request)

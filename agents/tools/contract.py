@@ -47,6 +47,9 @@ class Contract:
     internal: bool = False
     """Its effect stays inside the run, on what its own agents share: no person needs to be asked about it."""
 
+    reaches_out: bool = False
+    """A read whose arguments are told to somebody outside, who may learn from them what was read before."""
+
     own_words: tuple[str, ...] = ()
     """Arguments that a person may have dictated: in their own words they need no further yes."""
 

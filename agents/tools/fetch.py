@@ -80,5 +80,7 @@ _INSTEAD = "Say that the page could not be read, and answer from what you have."
 _READS = "Opens {url} on the web; its host learns this address."
 with_contract(
     fetch_page,
-    Contract(timeout_s=20, retries=1, effect="read", own_words=("url",), sentence=_READS, fallback=_INSTEAD),
+    Contract(
+        timeout_s=20, retries=1, effect="read", reaches_out=True, own_words=("url",), sentence=_READS, fallback=_INSTEAD
+    ),
 )

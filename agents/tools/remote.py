@@ -79,11 +79,16 @@ def effect_for(remote: Remote, definition: Definition) -> Effect:
 
 
 def contract_for(remote: Remote, definition: Definition) -> Contract:
-    """Reading is repeated; whatever may change something is asked about first, each time."""
+    """Reading is repeated; whatever may change something is asked about first, each time.
+
+    That a tool only reads is its server's word, and what it is asked leaves the house: after an agent has read anything
+    a person is asked too, unless the operator's settings name the tool's effect.
+    """
     effect = effect_for(remote, definition)
     return Contract(
         timeout_s=remote.server.call_timeout_s, retries=1 if effect == "read" else 0, effect=effect,
-        approval=effect != "read", sentence=_sentence(remote, definition),
+        approval=effect != "read", origin=remote.server.name,
+        reaches_out=definition.tool not in remote.server.effects, sentence=_sentence(remote, definition),
         fallback="Go on without it, and say that it was not available.",
     )  # fmt: skip
 
