@@ -1,4 +1,4 @@
-"""The command line: `sextant up`, `chat`, `batch`, `ingest`, `documents`, `graphs`, `new`, `worker`, `key`, `doctor`.
+"""The command line: `sextant up`, `chat`, `batch`, `ingest`, `documents`, `graphs`, `new`, `worker`, `mcp`, `key` ...
 
 Every command ends in an exit code that a script can use: 0 done, 1 something failed, 2 wrong usage, 130 stopped by
 Ctrl-C. An error is one sentence and the next move; `--debug` shows where it came from. What is heavy is imported by the
@@ -62,6 +62,14 @@ def worker(
     from app.commands import serve
 
     serve.worker(concurrency, debug=debug)
+
+
+@cli.command()
+def mcp(debug: Debug = False) -> None:
+    """Serve graphs and documents to an MCP client over standard input and output."""
+    from app.commands import mcp
+
+    mcp.mcp(debug=debug)
 
 
 @cli.command()

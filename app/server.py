@@ -19,6 +19,7 @@ from psycopg import DataError, OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
 from app.agent_protocol import agent_protocol_router
 from app.borders import Conflict, NotFound, Rejected
@@ -28,6 +29,7 @@ from app.gate import COOKIE, BodyLimits, Gate, Refused, database_gone, sign_in_r
 from app.live import drawn
 from app.memories_api import memories_router
 from app.protocols.chat_completions import chat_completions_router
+from app.protocols.mcp_endpoint import McpEndpoint
 from app.protocols.openai_words import OpenAiErrors
 from app.remote_api import remotes_router
 from app.replies import Streams, error_response
@@ -62,6 +64,7 @@ def api(get_app: GetApp, *, allowed_origins: tuple[str, ...] = ()) -> FastAPI:
     app.include_router(remotes_router(get_app))
     app.include_router(agent_protocol_router(get_app, streams))
     app.include_router(chat_completions_router(get_app, streams))
+    app.router.routes.append(Route("/mcp", McpEndpoint(get_app, streams, allowed_origins), include_in_schema=False))
     # what is added last comes first
     app.add_middleware(BodyLimits)
     app.add_middleware(Gate, get_app=get_app)
@@ -69,7 +72,7 @@ def api(get_app: GetApp, *, allowed_origins: tuple[str, ...] = ()) -> FastAPI:
     if allowed_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=allowed_origins, allow_methods=["*"], allow_headers=["*"],
-            expose_headers=["Content-Location", "Location", "X-Pagination-Next"],
+            expose_headers=["Content-Location", "Location", "X-Pagination-Next", "Mcp-Session-Id"],
         )  # fmt: skip
     return app
 

@@ -22,3 +22,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[
     home = tmp_path_factory.mktemp("house")
     with house(home, postgres, {**protocol_graphs(GATES), **speaking_graphs()}, max_streams=40) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def keyed_server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[House]:
+    """One whose tests make keys."""
+    with house(tmp_path_factory.mktemp("keyed"), postgres, protocol_graphs(Gates())) as running:
+        yield running

@@ -1,0 +1,212 @@
+"""Sextant as an MCP server, asked by the official SDK's client over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from house import House
+from mcp import ClientSession, types
+from mcp.client.streamable_http import streamable_http_client
+from protocol_graphs import SAID, Gates
+from pydantic import AnyUrl
+
+from app.auth import Keys
+from app.postgres import open_pool
+
+INITIALIZE = {
+    "jsonrpc": "2.0", "id": 1, "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}  # fmt: skip
+HEADERS = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+
+
+@asynccontextmanager
+async def client(server: House, key: str | None = None) -> AsyncIterator[ClientSession]:
+    """A session as the SDK's users have it."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with (
+        httpx.AsyncClient(headers=headers, timeout=60) as http,
+        streamable_http_client(f"{server.url}/api/mcp", http_client=http) as (read, write, _),
+        ClientSession(read, write) as session,
+    ):
+        await session.initialize()
+        yield session
+
+
+def text(result: types.CallToolResult) -> str:
+    return "".join(it.text for it in result.content if isinstance(it, types.TextContent))
+
+
+async def test_every_graph_that_takes_a_question_is_a_tool(server: House) -> None:
+    async with client(server) as session:
+        tools = {it.name: it for it in (await session.list_tools()).tools}
+
+    assert {"says", "chat", "research", "search_documents"} <= tools.keys()
+    assert "counts" not in tools  # its state has no messages
+    assert tools["says"].inputSchema["required"] == ["question"]
+    assert tools["search_documents"].annotations and tools["search_documents"].annotations.readOnlyHint
+
+
+async def test_a_call_is_a_run_with_its_answer_and_sources(server: House) -> None:
+    told: list[str | None] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        told.append(message)
+
+    async with client(server) as session:
+        result = await session.call_tool("cites", {"question": "What do bees do?"}, progress_callback=hear)
+
+    assert not result.isError and result.structuredContent
+    answer = result.structuredContent
+    assert answer["status"] == "succeeded"
+    assert "[1]" in answer["text"] and answer["sources"][0]["n"] == 1
+    assert "Sources:" in text(result)
+    assert told
+    with server.http() as http:
+        run = http.get(f"runs/{answer['run_id']}").json()
+    assert run["output"]["text"] == answer["text"]
+
+
+async def test_a_conversation_goes_on(server: House) -> None:
+    async with client(server) as session:
+        first = await session.call_tool("says", {"question": "One?"})
+        thread_id = (first.structuredContent or {})["thread_id"]
+        second = await session.call_tool("says", {"question": "Two?", "thread_id": thread_id})
+
+    assert text(second) == SAID and (second.structuredContent or {})["thread_id"] == thread_id
+    with server.http() as http:
+        assert [it["question"] for it in http.get(f"threads/{thread_id}/runs").json()["runs"]] == ["One?", "Two?"]
+
+
+async def test_what_goes_wrong_is_an_error_of_the_tool(server: House) -> None:
+    async with client(server) as session:
+        failed = await session.call_tool("fails", {"question": "?"})
+        empty = await session.call_tool("says", {"question": " "})
+        wrong = await session.call_tool("says", {"query": "?"})
+        unknown = await session.call_tool("nothing", {})
+        strange = await session.call_tool("says", {"question": "?", "thread_id": "../../etc"})
+
+    assert failed.isError and (failed.structuredContent or {})["status"] == "failed"
+    assert all(it.isError for it in (empty, wrong, unknown, strange))
+    assert "question: it is empty" in text(empty)
+
+
+async def test_a_run_that_asks_a_person_says_so(server: House) -> None:
+    async with client(server) as session:
+        result = await session.call_tool("asks", {"question": "Shall we?"})
+
+    assert not result.isError and result.structuredContent
+    assert result.structuredContent["status"] == "waiting"
+    assert result.structuredContent["asks"][0]["question"] == "Shall I?"
+
+
+async def test_a_cancelled_request_stops_its_run(server: House, gates: Gates) -> None:
+    question = "cancelled over MCP"
+    async with client(server) as session:
+        params = types.CallToolRequestParams(name="waits", arguments={"question": question})
+        request = types.ClientRequest(types.CallToolRequest(params=params))
+        call = asyncio.create_task(session.send_request(request, types.CallToolResult))
+        await gates.reached(question)
+        with server.http() as http:
+            run_id = next(it["run_id"] for it in http.get("threads").json()["threads"] if it["title"] == question)
+        note = types.CancelledNotificationParams(requestId=session._request_id - 1)
+        await session.send_notification(types.ClientNotification(types.CancelledNotification(params=note)))
+        with pytest.raises(Exception, match="cancelled"):
+            await call
+        assert await ended(server, run_id) == "cancelled"
+
+
+async def ended(server: House, run_id: str) -> str:
+    """The status of a run once it has ended."""
+    async with asyncio.timeout(60):
+        async for _ in server_events(server, run_id):
+            pass
+    with server.http() as http:
+        return str(http.get(f"runs/{run_id}").json()["status"])
+
+
+async def server_events(server: House, run_id: str) -> AsyncIterator[str]:
+    async with (
+        httpx.AsyncClient(timeout=60) as http,
+        http.stream("GET", f"{server.url}/api/runs/{run_id}/events") as it,
+    ):
+        async for line in it.aiter_lines():
+            yield line
+
+
+async def test_documents_are_resources_and_can_be_searched(server: House) -> None:
+    with server.http() as http:
+        ingest = http.post(
+            "documents", files={"files": ("bees.md", b"# Bees\n\nBees dance to tell of flowers.")}
+        ).json()
+        while http.get(f"ingests/{ingest['ingest_id']}").json()["state"] == "running":
+            await asyncio.sleep(0.02)
+    async with client(server) as session:
+        listed = (await session.list_resources()).resources
+        found = next(it for it in listed if it.name == "bees.md")
+        read = (await session.read_resource(found.uri)).contents[0]
+        hits = await session.call_tool("search_documents", {"query": "bees dance", "k": 3})
+        with pytest.raises(Exception, match="there is no document"):
+            await session.read_resource(AnyUrl("sextant://documents/../../etc/passwd"))
+
+    assert isinstance(read, types.TextResourceContents) and read.text.startswith("# Bees")
+    assert (hits.structuredContent or {})["passages"][0]["document"] == "bees.md"
+
+
+def test_a_page_of_another_site_is_refused(server: House) -> None:
+    with httpx.Client(base_url=server.url, headers=HEADERS, timeout=60) as http:
+        rebound = http.post("/api/mcp", json=INITIALIZE, headers={"host": "evil.example"})
+        foreign = http.post("/api/mcp", json=INITIALIZE, headers={"origin": "http://evil.example"})
+        ours = http.post("/api/mcp", json=INITIALIZE, headers={"origin": server.url})
+        standing = http.get("/api/mcp")
+
+    assert (rebound.status_code, foreign.status_code, ours.status_code) == (403, 403, 200)
+    assert standing.status_code == 405
+
+
+async def test_what_is_too_large_or_no_message_is_refused(server: House) -> None:
+    with httpx.Client(base_url=server.url, headers=HEADERS, timeout=60) as http:
+        large = http.post("/api/mcp", content=b"x" * 4_000_001)
+        garbage = http.post("/api/mcp", content=b"{]")
+        stranger = http.post(
+            "/api/mcp", json={**INITIALIZE, "method": "tools/list"}, headers={"mcp-session-id": "guess"}
+        )
+
+    assert (large.status_code, garbage.status_code, stranger.status_code) == (413, 400, 404)
+
+
+@pytest.fixture
+async def keys(keyed_server: House) -> dict[str, str]:
+    """Two owners."""
+    url = keyed_server.settings.database_url
+    assert url
+    async with await open_pool(url.get_secret_value(), max_size=2) as pool:
+        return {owner: (await Keys(pool).add(owner))[0] for owner in ("ann", "bob")}
+
+
+async def test_each_owner_sees_their_own(keyed_server: House, keys: dict[str, str]) -> None:
+    anonymous = httpx.post(f"{keyed_server.url}/api/mcp", json=INITIALIZE, headers=HEADERS)
+    async with client(keyed_server, keys["ann"]) as ann, client(keyed_server, keys["bob"]) as bob:
+        said = await ann.call_tool("says", {"question": "Ann's?"})
+        thread_id = (said.structuredContent or {})["thread_id"]
+        theft = await bob.call_tool("says", {"question": "Bob's?", "thread_id": thread_id})
+
+    assert anonymous.status_code == 401
+    assert not said.isError
+    assert theft.isError and "there is no thread" in text(theft)
+
+
+async def test_a_session_is_its_owners(keyed_server: House, keys: dict[str, str]) -> None:
+    def asking(key: str, **more: Any) -> dict[str, str]:
+        return {**HEADERS, "authorization": f"Bearer {keys[key]}", **more}
+
+    url = f"{keyed_server.url}/api/mcp"
+    opened = httpx.post(url, json=INITIALIZE, headers=asking("ann"), timeout=60)
+    session = {"mcp-session-id": opened.headers["mcp-session-id"]}
+    ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+    assert httpx.post(url, json=ping, headers=asking("bob", **session), timeout=60).status_code == 404
+    assert httpx.delete(url, headers=asking("bob", **session), timeout=60).status_code == 404
+    assert httpx.post(url, json=ping, headers=asking("ann", **session), timeout=60).status_code == 200
