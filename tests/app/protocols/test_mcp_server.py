@@ -20,6 +20,7 @@ INITIALIZE = {
     "jsonrpc": "2.0", "id": 1, "method": "initialize",
     "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
 }  # fmt: skip
+PING = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
 HEADERS = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 
 
@@ -137,13 +138,16 @@ async def server_events(server: House, run_id: str) -> AsyncIterator[str]:
             yield line
 
 
-async def test_documents_are_resources_and_can_be_searched(server: House) -> None:
+def added(server: House, name: str, content: bytes) -> None:
+    """A document, once it can be searched."""
     with server.http() as http:
-        ingest = http.post(
-            "documents", files={"files": ("bees.md", b"# Bees\n\nBees dance to tell of flowers.")}
-        ).json()
+        ingest = http.post("documents", files={"files": (name, content)}).json()
         while http.get(f"ingests/{ingest['ingest_id']}").json()["state"] == "running":
-            await asyncio.sleep(0.02)
+            pass
+
+
+async def test_documents_are_resources_and_can_be_searched(server: House) -> None:
+    added(server, "bees.md", b"# Bees\n\nBees dance to tell of flowers.")
     async with client(server) as session:
         listed = (await session.list_resources()).resources
         found = next(it for it in listed if it.name == "bees.md")
@@ -167,13 +171,11 @@ def test_a_page_of_another_site_is_refused(server: House) -> None:
     assert standing.status_code == 405
 
 
-async def test_what_is_too_large_or_no_message_is_refused(server: House) -> None:
+def test_what_is_too_large_or_no_message_is_refused(server: House) -> None:
     with httpx.Client(base_url=server.url, headers=HEADERS, timeout=60) as http:
         large = http.post("/api/mcp", content=b"x" * 4_000_001)
         garbage = http.post("/api/mcp", content=b"{]")
-        stranger = http.post(
-            "/api/mcp", json={**INITIALIZE, "method": "tools/list"}, headers={"mcp-session-id": "guess"}
-        )
+        stranger = http.post("/api/mcp", json=PING, headers={"mcp-session-id": "guess"})
 
     assert (large.status_code, garbage.status_code, stranger.status_code) == (413, 400, 404)
 
@@ -188,7 +190,8 @@ async def keys(keyed_server: House) -> dict[str, str]:
 
 
 async def test_each_owner_sees_their_own(keyed_server: House, keys: dict[str, str]) -> None:
-    anonymous = httpx.post(f"{keyed_server.url}/api/mcp", json=INITIALIZE, headers=HEADERS)
+    async with httpx.AsyncClient(headers=HEADERS, timeout=60) as http:
+        anonymous = await http.post(f"{keyed_server.url}/api/mcp", json=INITIALIZE)
     async with client(keyed_server, keys["ann"]) as ann, client(keyed_server, keys["bob"]) as bob:
         said = await ann.call_tool("says", {"question": "Ann's?"})
         thread_id = (said.structuredContent or {})["thread_id"]
@@ -199,14 +202,13 @@ async def test_each_owner_sees_their_own(keyed_server: House, keys: dict[str, st
     assert theft.isError and "there is no thread" in text(theft)
 
 
-async def test_a_session_is_its_owners(keyed_server: House, keys: dict[str, str]) -> None:
+def test_a_session_is_its_owners(keyed_server: House, keys: dict[str, str]) -> None:
     def asking(key: str, **more: Any) -> dict[str, str]:
         return {**HEADERS, "authorization": f"Bearer {keys[key]}", **more}
 
     url = f"{keyed_server.url}/api/mcp"
     opened = httpx.post(url, json=INITIALIZE, headers=asking("ann"), timeout=60)
     session = {"mcp-session-id": opened.headers["mcp-session-id"]}
-    ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
-    assert httpx.post(url, json=ping, headers=asking("bob", **session), timeout=60).status_code == 404
+    assert httpx.post(url, json=PING, headers=asking("bob", **session), timeout=60).status_code == 404
     assert httpx.delete(url, headers=asking("bob", **session), timeout=60).status_code == 404
-    assert httpx.post(url, json=ping, headers=asking("ann", **session), timeout=60).status_code == 200
+    assert httpx.post(url, json=PING, headers=asking("ann", **session), timeout=60).status_code == 200
