@@ -90,8 +90,10 @@ def context_on(url: str) -> Any:
     """The real agents on the model at `url`, as many at once as the plan is wide."""
     from agents.agent import assemble, discover_agents
     from agents.context import Context, Limits
+    from agents.tracing import untraced_is_free
     from app.models import Endpoint, Models
 
+    untraced_is_free()
     endpoint = Endpoint(url, "m")
     models = Models({role: endpoint for role in ("large", "small")})
     limits = Limits(max_parallel=64)

@@ -35,14 +35,12 @@ import fan_out  # noqa: E402 - after the path is set
 @asynccontextmanager
 async def house(stack: AsyncExitStack) -> AsyncIterator[Any]:
     """Pool, runs, journal and context on an embedded Postgres and the 50 ms model."""
-    from agents.tracing import untraced_is_free
     from app.activities import discover_activities
     from app.journal import Journal
     from app.postgres import database, migrate, open_pool
     from app.runs import Runs
     from app.work import Worker
 
-    untraced_is_free()
     home = Path(stack.enter_context(TemporaryDirectory()))
     conninfo = await stack.enter_async_context(database(None, home))
     pool = await stack.enter_async_context(await open_pool(conninfo, max_size=20))
