@@ -1,4 +1,10 @@
-"""How much is tried: two minutes' worth inside `make test`, all of it in `make soak`, which sets SEXTANT_SOAK."""
+"""How much is tried: three minutes' worth inside `make test`, all of it in `make soak`, which sets SEXTANT_SOAK.
+
+| kills | of each of the five patterns | of each of the four shapes |
+|---|---|---|
+| `make test` | every step's end, five other points, 20 at random | 3 steps' ends, the five, 6 at random |
+| `make soak` | every step's end, all other points twice, 200 at random | the same |
+"""
 
 import os
 from typing import TypeVar

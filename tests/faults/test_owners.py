@@ -11,8 +11,9 @@ import pytest
 from extent import LONGEST_S, extent
 from fleet import LOOK_S, PATIENCE_S, QUICK, Field, until
 from langgraph.checkpoint.base import empty_checkpoint
-from patterns import CHAT, ECHO, PATTERNS
+from patterns import CHAT, ECHO, PATTERNS, Pattern
 from psycopg.types.json import Jsonb
+from shapes import DEBATE, TEAM
 from trials import calibrated
 
 from agents.effects import EffectKey
@@ -143,9 +144,8 @@ async def test_two_processes_post_a_hundred_messages_to_one_thread(field: Field)
         await worker.stop()
 
 
-@pytest.mark.parametrize("name", PATTERNS)
-async def test_a_worker_that_is_told_to_go_hands_its_runs_back(field: Field, name: str) -> None:
-    pattern = PATTERNS[name]
+@pytest.mark.parametrize("pattern", [*PATTERNS.values(), TEAM, DEBATE], ids=lambda it: it.name)
+async def test_a_worker_that_is_told_to_go_hands_its_runs_back(field: Field, pattern: Pattern) -> None:
     counts = (await calibrated(field, pattern))[0]
     points = [*range(1, counts["checkpoint.after"], max(1, counts["checkpoint.after"] // extent(4, 15)))]
     leaving = [

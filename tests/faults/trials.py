@@ -21,6 +21,8 @@ from app.runs import TERMINAL
 
 BATCH = 20
 """Each victim has half a dozen connections, and Postgres has two hundred."""
+SPARE = 2
+"""Kills at random beside those that are wanted: some find their run at its end, and a batch for one takes long too."""
 ROUNDS = 4
 """Tries to reach a point: on a slow machine a victim may lose its lease, and its run, before it gets there."""
 VICTIM = replace(QUICK, sweep_s=60.0, poll_s=2.0)
@@ -98,8 +100,8 @@ class Trials:
         left = list(named)
         while left or self.random < random_kills:
             wanted = random_kills - self.random
-            spare = max(wanted, BATCH - len(left)) if wanted > 0 else 0  # a full batch takes hardly longer
-            faults = [*left, *(at_random(self.counts, self.dice) for _ in range(spare))][:BATCH]
+            drawn = wanted + SPARE if wanted > 0 else 0
+            faults = [*left, *(at_random(self.counts, self.dice) for _ in range(drawn))][:BATCH]
             struck = await self._batch(faults, second=self.dice.random() < second_kills)
             self.random += sum(hit for fault, hit in zip(faults, struck, strict=True) if fault["point"] == ANY)
             missed = [fault for fault, hit in zip(faults, struck, strict=True) if fault["point"] != ANY and not hit]
