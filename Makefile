@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
 # 50 MB that nothing here ever reads: two libraries' own tests, a notebook's widget, the headers of a C library
-UNREAD := $(addprefix $(VENV)/lib/python3.*/site-packages/,pandas/tests matplotlib/tests pydeck/nbextension pyarrow/include)
+UNREAD := $(addprefix $(VENV)/lib/python3.*/site-packages/,pandas/tests matplotlib/tests pydeck/nbextension/static pyarrow/include)
 
 .PHONY: up test soak lint bench clean help
 
