@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
+import anyio
 import httpx
 import orjson
 from mcp import ClientSession, McpError, types
@@ -141,6 +142,8 @@ class McpConnection:
             return task.result()
         except McpError as error:
             raise self._refused(error) from error
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            raise self._lost("the connection was closed") from None
         except ValidationError as error:
             raise ToolFailed(self._server.name, "its answer does not have the shape of the protocol") from error
         finally:
@@ -149,12 +152,16 @@ class McpConnection:
 
     def _refused(self, error: McpError) -> Exception:
         if error.error.code == types.CONNECTION_CLOSED:
-            return Lost(self.over.result() if self.over.done() else "the connection was closed")
+            return self._lost("the connection was closed")
         if error.error.code == types.INVALID_REQUEST and error.error.message == "Session terminated":
-            if not self.over.done():
-                self.over.set_result("it has forgotten the session")
-            return Lost("it has forgotten the session")
+            return self._lost("it has forgotten the session")
         return ToolFailed(self._server.name, f"it refused: {error.error.message[:MAX_ERROR_CHARS]}")
+
+    def _lost(self, reason: str) -> Lost:
+        """The end of the connection, for this reason if none was known before."""
+        if not self.over.done():
+            self.over.set_result(reason)
+        return Lost(self.over.result())
 
 
 def _text(answer: types.CallToolResult) -> str:

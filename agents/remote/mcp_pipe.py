@@ -90,6 +90,8 @@ async def _ended(process: asyncio.subprocess.Process, *, politely: bool) -> None
                 break
     finally:
         _signal(process, signal.SIGKILL)
+        # `wait` is also for the end of its pipes, which never comes while nobody reads them, or a grandchild has them
+        process._transport.close()
     await process.wait()
 
 
@@ -121,21 +123,21 @@ class _Reader:
         self, process: asyncio.subprocess.Process, inward: MemoryObjectSendStream[SessionMessage | Exception]
     ) -> None:
         """Hand on its messages until it ends, or sends what is not taken."""
-        assert process.stdout is not None
-        lines = Lines()
-        try:
-            async with inward:
-                while piece := await process.stdout.read(PIECE_BYTES):
+        lines, stdout = Lines(), process.stdout
+        assert stdout is not None
+        async with inward:  # closed last: by then it is known why
+            try:
+                while piece := await stdout.read(PIECE_BYTES):
                     for line in lines.feed(piece):
                         if message := self._message(line):
                             await inward.send(SessionMessage(message))
-        except TooLarge as refusal:
-            self.misbehaved = True
-            self._over(str(refusal))
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            self._over("the session was closed")
-        else:
-            self._over(await _how_it_ended(process))
+            except TooLarge as refusal:
+                self.misbehaved = True
+                self._over(str(refusal))
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                self._over("the session was closed")
+            else:
+                self._over(await _how_it_ended(process))
 
     def _message(self, line: bytes) -> JSONRPCMessage | None:
         """What a line says; None for what is dropped. Raises TooLarge for too much of that."""

@@ -98,7 +98,9 @@ class Remote:
             self._became("connecting")
             problem = await self._once()
             pause_s = FIRST_PAUSE_S if self.health.state == "connected" else min(2 * pause_s, LONGEST_PAUSE_S)
-            log.warning("mcp %s: %s", self.server.name, problem)
+            # a server that stays away is told of once
+            log.log(logging.INFO if problem == self.health.last_error else logging.WARNING,
+                    "mcp %s: %s", self.server.name, problem)  # fmt: skip
             self._wanted.clear()
             self._became("away", problem)
             await _waited(self._wanted.wait(), pause_s)

@@ -1,44 +1,18 @@
-"""Servers in processes of their own, and pins in memory."""
+"""Servers in processes of their own, kept connected while a test lasts."""
 
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import mcp_peer
 import pytest
+from mcp_kept import PATIENCE_S, Kept, MemoryPins
 
-from agents.remote.definitions import Definition
 from agents.remote.mcp_client import connected
-from agents.remote.pins import BY_SETTINGS, Pin
 from agents.remote.remotes import Remotes
 from agents.remote.servers import Server
-
-PATIENCE_S = 60
-
-
-class MemoryPins:
-    """Pins of a dict."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, dict[str, Pin]] = {}
-
-    async def of(self, server: str) -> Mapping[str, Pin]:
-        """Tool -> its pin."""
-        return dict(self.kept.get(server, {}))
-
-    async def trust_first(self, server: str, definitions: Sequence[Definition]) -> None:
-        """Only the first time."""
-        if server not in self.kept:
-            await self.approve(server, definitions, BY_SETTINGS)
-
-    async def approve(self, server: str, definitions: Sequence[Definition], by: str) -> None:
-        """In the place of what was there."""
-        pins = {it.tool: Pin(it, by, datetime.now(UTC)) for it in definitions}
-        self.kept[server] = {**self.kept.get(server, {}), **pins}
 
 
 @pytest.fixture
@@ -48,9 +22,6 @@ def peer(tmp_path: Path) -> Server:
         "peer", command=sys.executable, args=(mcp_peer.__file__, "stdio", str(tmp_path)), env={"PATH": "/usr/bin:/bin"},
         trust_on_first_use=True, connect_timeout_s=PATIENCE_S, call_timeout_s=PATIENCE_S,
     )  # fmt: skip
-
-
-Kept = Callable[..., AbstractAsyncContextManager[Remotes]]
 
 
 @pytest.fixture
@@ -63,8 +34,3 @@ def kept() -> Kept:
             yield remotes
 
     return keep
-
-
-def named(server: Server, name: str) -> Server:
-    """The same under another name."""
-    return replace(server, name=name)
