@@ -18,6 +18,7 @@ from agents.offering import OfferRemote
 from agents.pacing import Turns
 from agents.paging import PageOut
 from agents.structured import FillShape, Refusals
+from agents.tracing import AsOne
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,20 @@ def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], lim
             models[agent.model],
             list(agent.tools),
             system_prompt=agent.prompt.replace("{roles}", roles),
-            middleware=stack(
-                limits.max_steps,
-                limits.subtask_tokens,
-                limits.subtask_usd,
-                shaping=FillShape(name, agent.output, refusals) if agent.output else None,
-                paging=PageOut(agent.model, recalls=agent.recalls),
-                turns=turns,
-                grants=agent.grants,
-                offering=OfferRemote(name),
-            ),
+            middleware=[
+                AsOne(
+                    stack(
+                        limits.max_steps,
+                        limits.subtask_tokens,
+                        limits.subtask_usd,
+                        shaping=FillShape(name, agent.output, refusals) if agent.output else None,
+                        paging=PageOut(agent.model, recalls=agent.recalls),
+                        turns=turns,
+                        grants=agent.grants,
+                        offering=OfferRemote(name),
+                    )
+                )
+            ],
             context_schema=Context,
             name=name,
         )
