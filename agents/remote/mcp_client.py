@@ -25,6 +25,8 @@ from agents.remote.servers import Server
 MAX_PAGES = 10
 MAX_TOOLS = 200
 MAX_ERROR_CHARS = 300
+FORGOTTEN = "Session terminated"
+"""What the SDK says for a server that does not know the session any more."""
 CLIENT = types.Implementation(name="sextant", version="1")
 
 T = TypeVar("T")
@@ -55,7 +57,7 @@ async def connected(server: Server) -> AsyncIterator["McpConnection"]:
                 connection.about = await connection.greet()
             yield connection
     except (TimeoutError, BaseExceptionGroup) as error:
-        known = _foreseen(server, error)
+        known = ToolFailed(server.name, over.result()) if over.done() else _foreseen(server, error)
         end(getattr(known, "problem", type(known).__name__))
         raise known from error
     finally:
@@ -153,7 +155,7 @@ class McpConnection:
     def _refused(self, error: McpError) -> Exception:
         if error.error.code == types.CONNECTION_CLOSED:
             return self._lost("the connection was closed")
-        if error.error.code == types.INVALID_REQUEST and error.error.message == "Session terminated":
+        if error.error.message == FORGOTTEN:
             return self._lost("it has forgotten the session")
         return ToolFailed(self._server.name, f"it refused: {error.error.message[:MAX_ERROR_CHARS]}")
 

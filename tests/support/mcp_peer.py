@@ -143,6 +143,10 @@ class Peer:
 
         async def noted(scope: Any, receive: Any, send: Any) -> None:
             self._note("headers", json.dumps(dict(Request(scope).headers)))
+            if (self.folder / "forget").exists() and "mcp-session-id" in Request(scope).headers:
+                (self.folder / "forget").unlink()
+                await Response(status_code=404)(scope, receive, send)
+                return
             await manager.handle_request(scope, receive, send)
 
         async def away(request: Request) -> Response:
