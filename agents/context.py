@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from langchain_core.language_models import BaseChatModel
 
 from agents.allowance import Allowance
+from agents.artefacts import Artefacts
 from agents.blackboard import Blackboard
 from agents.counting import Counter
 from agents.effects import Ledger
@@ -106,6 +107,8 @@ class Context:
     """What is kept for the owner beyond this run; None where nothing is, as in a test of one graph."""
     web: Web | None = None
     """The open web; None where it is switched off."""
+    artefacts: Artefacts | None = None
+    """Where the run keeps figures and files; None where no run is behind the call, as in a test of one graph."""
     board: Blackboard | None = None
     """What the agents of this conversation share."""
     asked: str | None = None

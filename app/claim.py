@@ -26,6 +26,7 @@ from agents.errors import BudgetExceeded, RunError, RunLost
 from agents.paging import carried, page_out
 from app.activities import Activity
 from app.ancestry import state_before
+from app.artefacts import RunArtefacts
 from app.beginning import before_team, first_state
 from app.blackboard import RunBoard
 from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
@@ -92,8 +93,10 @@ class Claim:
         ledger = writers.ledger(pool, run["run_id"], run["epoch"], forked_from)
         thread, owner = run["thread_id"], run["owner"]
         board = RunBoard(pool, thread, owner, fence=(run["run_id"], run["epoch"]))
+        artefacts = RunArtefacts(pool, run["run_id"], owner, epoch=run["epoch"])
         self._context = replace(
             context, allowance=self.allowance, ledger=ledger, owner=owner, conversation=thread, board=board, paged={},
+            artefacts=artefacts,
             review_plan=bool(run["input"].get("review_plan")), asked=str(run["input"].get("question") or ""),
         )  # fmt: skip
 

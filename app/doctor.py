@@ -39,6 +39,7 @@ TABLES = {
     "events": ("run_events",),
     "checkpoints": ("checkpoints", "checkpoint_blobs", "checkpoint_writes"),
     "effects": ("effects",),
+    "artefacts": ("artefacts",),
     "queue": ("procrastinate_jobs", "procrastinate_events", "procrastinate_periodic_defers"),
     "memory": ("memories", "memory_marks", "board_entries", "board_claims", "store"),
 }

@@ -20,7 +20,7 @@ its own. A nested node's `node.started` may come after what happens inside it: t
 | `llm.started`, `llm.token` | model, speaks; text |
 | `llm.finished`, `llm.retry` | usage, ttft_s, latency_s, calls, text, cost_usd, or error; attempt, reason, pause_s |
 | `llm.unreadable` | role, shape, rung, problem: an answer that does not have the shape that it was asked for |
-| `tool.started`, `tool.finished`, `tool.timeout` | name, args, call_id; ok, text, sources; tool, call_id |
+| `tool.started`, `tool.finished`, `tool.timeout` | name, args, call_id; ok, text, sources, artefacts; tool, call_id |
 | `memory.written`, `memory.recalled` | place, key, version, author, text; items [{key, version, author, place}] |
 | `memory.paged` | messages, pages: what left the context |
 | `run.resumed` | a person wants it to go on |
@@ -62,6 +62,7 @@ _REPORTED = frozenset(
 _SOURCE_FIELDS = frozenset(
     {"key", "chunk_id", "document_id", "document", "title", "heading", "page", "quote", "score"}
 )  # fmt: skip
+_ARTEFACT_FIELDS = frozenset({"id", "name", "media_type", "size"})
 _AGENT_INNER_NODES = frozenset({"model", "tools"})
 _PUSH = "__pregel_push"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -247,6 +248,8 @@ class Translator(AsyncCallbackHandler):
             "text": str(message.text if message else output)[:MAX_TEXT_CHARS],
             "sources": _sources(message.artifact) if message else [],
         }
+        if message and (made := _artefacts(message.artifact)):
+            outcome["artefacts"] = made
         self._event("tool.finished", call.span, call.parent, outcome)
 
     async def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
@@ -348,6 +351,16 @@ def _sources(artifact: Any) -> list[Mapping[str, Any]]:
         and source.keys() >= _SOURCE_FIELDS
         and isinstance(source["score"], int | float)
         and math.isfinite(source["score"])
+    ]
+
+
+def _artefacts(artifact: Any) -> list[Mapping[str, Any]]:
+    """What a tool says it has kept, each by its id."""
+    found = artifact.get("artefacts") if isinstance(artifact, Mapping) else None
+    return [
+        {name: made[name] for name in _ARTEFACT_FIELDS}
+        for made in (found if isinstance(found, list | tuple) else ())
+        if isinstance(made, Mapping) and made.keys() >= _ARTEFACT_FIELDS
     ]
 
 

@@ -1,4 +1,4 @@
-"""Removes what runs did, some time after they ended: steps, events, effects, questions, their boards, queue jobs.
+"""Removes what runs did, some time after they ended: steps, events, effects, artefacts, questions, boards, queue jobs.
 
 Question and answer stay in the run's row, so a conversation is still there to be read, and to be gone on with. What
 agents keep for a person or a whole conversation (`agents/memory.py`) is not a run's, and stays.
@@ -85,6 +85,7 @@ _ROWS = {
     "and c.checkpoint -> 'channel_versions' ->> k.channel = k.version)",
     "run_events": "from run_events k where k.run_id = any(%(runs)s)",
     "effects": "from effects k where k.run_id = any(%(runs)s)",
+    "artefacts": "from artefacts k where k.run_id = any(%(runs)s)",
     "interrupts": "from interrupts k where k.run_id = any(%(runs)s)",
     "board_claims": "from board_claims k join runs r on r.thread_id = k.thread_id and r.run_id = k.board "
     "where r.run_id = any(%(runs)s)",
@@ -103,6 +104,7 @@ where r.run_id = any(%(runs)s) and r.left_behind = 'rows'
     and not exists (select 1 from checkpoint_writes w where w.thread_id = r.run_id)
     and not exists (select 1 from run_events e where e.run_id = r.run_id)
     and not exists (select 1 from effects e where e.run_id = r.run_id)
+    and not exists (select 1 from artefacts a where a.run_id = r.run_id)
     and not exists (select 1 from interrupts i where i.run_id = r.run_id)
     and not exists (select 1 from board_claims b where b.thread_id = r.thread_id and b.board = r.run_id)
     and not exists (select 1 from board_entries b where b.thread_id = r.thread_id and b.board = r.run_id)

@@ -22,6 +22,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from app.agent_protocol import agent_protocol_router
+from app.artefacts_api import artefacts_router
 from app.borders import Conflict, NotFound, Rejected
 from app.compose import App
 from app.documents_api import documents_router
@@ -61,6 +62,7 @@ def api(get_app: GetApp, *, allowed_origins: tuple[str, ...] = ()) -> FastAPI:
     app.include_router(runs_router(get_app, streams))
     app.include_router(documents_router(get_app))
     app.include_router(memories_router(get_app))
+    app.include_router(artefacts_router(get_app))
     app.include_router(remotes_router(get_app))
     app.include_router(agent_protocol_router(get_app, streams))
     app.include_router(chat_completions_router(get_app, streams))

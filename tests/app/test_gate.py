@@ -18,6 +18,7 @@ from house import House, database, house
 from protocol_graphs import Gates, human, protocol_graphs
 from pydantic import SecretStr
 
+from app.artefacts import RunArtefacts
 from app.auth import Keys, is_loopback
 from app.gate import MAX_BODY_BYTES, BodyLimits
 from app.postgres import Pool, open_pool
@@ -26,7 +27,7 @@ from app.settings import Settings
 
 GATES = Gates()
 OPEN_ROUTES = {"/health", "/ready", "/login", "/logout"}
-SHARED = {"document_id", "ingest_id", "chunk_id", "assistant_id"}
+SHARED = {"document_id", "ingest_id", "chunk_id", "assistant_id", "server"}
 """What belongs to everybody who may come in."""
 
 RUN = {"assistant_id": "says", "input": human("x")}
@@ -66,6 +67,14 @@ async def with_keys(url: str, *owners: str) -> list[str]:
         return [(await Keys(pool).add(owner))[0] for owner in owners]
 
 
+async def with_artefact(url: str, run_id: str) -> str:
+    async with await open_pool(url, max_size=2) as pool:
+        async with pool.connection() as connection:
+            row = await (await connection.execute("select epoch from runs where run_id = %s", (run_id,))).fetchone()
+        kept = RunArtefacts(pool, run_id, "ann", epoch=row["epoch"] if row else 0)
+        return (await kept.keep("secret.txt", "text/plain", b"ann's secret")).id
+
+
 async def revoke(url: str, key: str) -> None:
     async with await open_pool(url, max_size=2) as pool:
         await Keys(pool).revoke(key.split("_")[1])
@@ -90,8 +99,9 @@ def users(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[U
             state = http.get(f"agent/threads/{thread_id}/state").json()
             http.put("agent/store/items", json={"namespace": ["a"], "key": "secret", "value": {"secret": 1}})
             kept = http.post("memories", json={"text": "ann's secret"}).json()["key"]
-        ids = {"memory_key": kept, "thread_id": thread_id, "run_id": run["run_id"], "interrupt_id": asked["id"],
-               "checkpoint_id": state["checkpoint_id"]}  # fmt: skip
+        made = asyncio.run(with_artefact(url_of(running), run["run_id"]))
+        ids = {"memory_key": kept, "artefact_id": made, "thread_id": thread_id, "run_id": run["run_id"],
+               "interrupt_id": asked["id"], "checkpoint_id": state["checkpoint_id"]}  # fmt: skip
         yield Users(running, ann, bob, revoked, ids)
 
 

@@ -27,6 +27,7 @@ from app.retention import Pruned, Retention, pruned_words
 TABLES = {
     "checkpoints": "thread_id", "checkpoint_blobs": "thread_id", "checkpoint_writes": "thread_id",
     "run_events": "run_id", "effects": "run_id", "interrupts": "run_id", "board_entries": "board",
+    "artefacts": "run_id",
 }  # fmt: skip
 GATES = Gates()
 OLD_DAYS = 40
@@ -82,6 +83,12 @@ class Desk:
         await self.sql(
             "insert into effects (thread_id, checkpoint_ns, call_id, run_id, tool, args, args_hash, effect) "
             "select run_id, 'n', 'c', run_id, 'send', '{}', 'h', 'keyed' from runs where run_id = any(%s) "
+            "on conflict do nothing",
+            ids,
+        )
+        await self.sql(
+            "insert into artefacts (artefact_id, run_id, owner, name, media_type, size, data) "
+            "select run_id, run_id, owner, 'n', 'text/plain', 1, 'x' from runs where run_id = any(%s) "
             "on conflict do nothing",
             ids,
         )
