@@ -33,8 +33,9 @@ class OfferRemote(AgentMiddleware[Any, Any]):
         return await handler(request)
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
-        if request.tool is None and (remotes := _remotes(request.runtime)):
-            request = request.override(tool=find_tool(remotes, self._role, request.tool_call["name"]))
+        remotes = _remotes(request.runtime) if request.tool is None else None
+        if remotes and (tool := find_tool(remotes, self._role, request.tool_call["name"])):
+            request = request.override(tool=tool)
         return await handler(request)
 
 

@@ -13,7 +13,8 @@ from agents.remote.definitions import Definition, offered_names
 from agents.remote.pins import Pin
 from agents.remote.remotes import Connection, Remote
 from agents.remote.servers import Server, read_servers
-from agents.tools.remote import effect_for
+from agents.tools.contract import Contract
+from agents.tools.remote import contract_for
 from app.settings import Settings, variable
 
 FILE = "mcp.json"
@@ -60,14 +61,15 @@ def shown(remote: Remote) -> dict[str, Any]:
 def _tool(remote: Remote, tool: str, name: str) -> dict[str, Any]:
     pin, now = remote.pinned.get(tool), (remote.defined or {}).get(tool)
     state = remote.pin_state(tool)
-    effect = effect_for(remote, pin.definition if pin else now) if (pin or now) else None  # type: ignore[arg-type]
+    definition = pin.definition if pin else now
+    contract = contract_for(remote, definition) if definition else None
     return {
         "tool": tool,
         "name": name,
         "state": state,
         "problem": remote.unfit.get(tool, ""),
-        "effect": effect,
-        "asks": effect != "read",
+        "effect": contract.effect if contract else None,
+        "asks": _asks(contract) if contract else "always",
         "callable": state in ("approved", "unseen") and pin is not None,
         "approved": _approved(pin) if pin else None,
         "offered": _definition(now) if now else None,
@@ -75,8 +77,13 @@ def _tool(remote: Remote, tool: str, name: str) -> dict[str, Any]:
 
 
 def _unfit(tool: str, why: str) -> dict[str, Any]:
-    return {"tool": tool, "name": "", "state": "unfit", "problem": why, "effect": None, "asks": True, "callable": False,
-            "approved": None, "offered": None}  # fmt: skip
+    return {"tool": tool, "name": "", "state": "unfit", "problem": why, "effect": None, "asks": "always",
+            "callable": False, "approved": None, "offered": None}  # fmt: skip
+
+
+def _asks(contract: Contract) -> str:
+    """When a person is asked about a call."""
+    return "always" if contract.approval else "after_reading" if contract.reaches_out else "never"
 
 
 def _approved(pin: Pin) -> dict[str, Any]:

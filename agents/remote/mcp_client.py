@@ -138,7 +138,8 @@ class McpConnection:
         """The answer, unless the connection ends first. Raises Lost, and ToolFailed for the server's own refusal."""
         task = asyncio.ensure_future(asking)
         try:
-            await asyncio.wait({task, self.over}, return_when=asyncio.FIRST_COMPLETED)
+            first: set[asyncio.Future[Any]] = {task, self.over}
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 raise Lost(self.over.result())
             return task.result()
@@ -176,13 +177,12 @@ def _text(answer: types.CallToolResult) -> str:
 
 def _part(it: types.ContentBlock) -> str:
     match it:
-        case types.TextContent(text=text):
+        case types.TextContent(text=text) | types.EmbeddedResource(resource=types.TextResourceContents(text=text)):
             return text
         case types.ImageContent(data=data, mimeType=kind) | types.AudioContent(data=data, mimeType=kind):
             return f"[{kind}, {len(data) * 3 // 4:,} bytes: not shown]"
-        case types.EmbeddedResource(resource=types.TextResourceContents(text=text)):
-            return text
         case types.EmbeddedResource(resource=types.BlobResourceContents(mimeType=kind, blob=blob)):
             return f"[{kind}, {len(blob) * 3 // 4:,} bytes: not shown]"
         case types.ResourceLink(uri=uri, name=name):
             return f"[{name}: {uri}]"
+    return f"[{it.type}: not shown]"

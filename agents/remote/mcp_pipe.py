@@ -91,7 +91,7 @@ async def _ended(process: asyncio.subprocess.Process, *, politely: bool) -> None
     finally:
         _signal(process, signal.SIGKILL)
         # `wait` is also for the end of its pipes, which never comes while nobody reads them, or a grandchild has them
-        process._transport.close()
+        process._transport.close()  # type: ignore[attr-defined]
     await process.wait()
 
 

@@ -111,7 +111,7 @@ class Remote:
             await self._read_pins()
             async with self._connect(self.server) as connection:
                 self.health.about = connection.about
-                await self._see(connection)
+                await self._timely_look(connection)
                 self._connection = connection
                 self._became("connected")
                 while not await _waited(asyncio.shield(connection.over), LOOK_EVERY_S):
@@ -174,9 +174,10 @@ class Remote:
             async with asyncio.timeout(self.server.connect_timeout_s):
                 await self._see(connection)
         except TimeoutError:
+            reason = f"no answer within {self.server.connect_timeout_s:g} s"
             if not connection.over.done():
-                connection.over.set_result(f"no answer within {self.server.connect_timeout_s:g} s")
-            raise Lost("it does not answer") from None
+                connection.over.set_result(reason)
+            raise Lost(reason) from None
 
     async def _see(self, connection: Connection) -> None:
         defined: dict[str, Definition] = {}

@@ -58,10 +58,10 @@ def mcp_server(app: App, owner: str | None = None) -> Server[Any, Any]:
     """The server. `owner`: for whom everything is done; None for whoever signed each request."""
     server: Server[Any, Any] = Server("sextant", version("sextant"), INSTRUCTIONS)
     speaker = _Speaker(app, server, owner)
-    server.list_tools()(speaker.tools)
+    server.list_tools()(speaker.tools)  # type: ignore[no-untyped-call]
     server.call_tool()(speaker.call)
-    server.list_resources()(speaker.resources)
-    server.read_resource()(speaker.read)
+    server.list_resources()(speaker.resources)  # type: ignore[no-untyped-call]
+    server.read_resource()(speaker.read)  # type: ignore[no-untyped-call]
     return server
 
 
@@ -72,7 +72,10 @@ class _Speaker:
         self._app, self._server, self._fixed_owner = app, server, owner
 
     def _owner(self) -> str:
-        return self._fixed_owner or str(self._server.request_context.request.state.owner)
+        if self._fixed_owner:
+            return self._fixed_owner
+        request: Any = self._server.request_context.request
+        return str(request.state.owner)
 
     # -- tools -------------------------------------------------------------------------------------------------------
 

@@ -64,8 +64,8 @@ def test_a_server_is_shown_with_what_it_defines(http: httpx.Client) -> None:
     assert (echo["name"], echo["state"], echo["callable"], echo["approved"]) == ("peer__echo", "new", False, None)
     assert echo["offered"]["description"] == "Says it again."
     assert echo["offered"]["schema"]["required"] == ["text"]
-    assert (echo["effect"], echo["asks"]) == ("read", False)
-    assert (tools(peer)["poke"]["effect"], tools(peer)["poke"]["asks"]) == ("at_most_once", True)
+    assert (echo["effect"], echo["asks"]) == ("read", "after_reading")
+    assert (tools(peer)["poke"]["effect"], tools(peer)["poke"]["asks"]) == ("at_most_once", "always")
 
 
 def test_one_that_cannot_start_is_shown_and_in_nobodys_way(http: httpx.Client) -> None:

@@ -3,17 +3,19 @@
 import asyncio
 import json
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp_kept import PATIENCE_S, Kept, MemoryPins, gone, named, there
+from virtual import in_no_time
 
 from agents.errors import ToolFailed
 from agents.remote.bounds import MAX_MESSAGE_BYTES, UNASKED_AT_ONCE
-from agents.remote.remotes import NotCalled, Remote, Result
+from agents.remote.remotes import LOOK_EVERY_S, NotCalled, Remote, Remotes, Result
 from agents.remote.servers import Server
 
 REPO = Path(__file__).parents[3]
@@ -210,3 +212,61 @@ async def test_a_server_ends_with_the_connection(peer: Server, kept: Kept) -> No
         pid = int(json.loads((await call(remotes.remotes["peer"], "process")).text))
 
     await gone(pid)
+
+
+# -- servers that never answer ---------------------------------------------------------------------------------------
+
+
+class Silent:
+    """A connection whose server answers so many times, and then never again."""
+
+    def __init__(self, answers: int) -> None:
+        self.left, self.about = answers, "silent"
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def tools(self) -> list[dict[str, Any]]:
+        self.left -= 1
+        if self.left < 0:
+            await asyncio.Event().wait()
+        return [{"name": "echo", "inputSchema": {"type": "object"}}]
+
+    async def call(self, tool: str, args: Any) -> Result:
+        return Result("late")
+
+
+def silent(*answers: int) -> Any:
+    """Connects to servers that answer so many times each."""
+    left = list(answers)
+
+    @asynccontextmanager
+    async def connect(server: Server) -> AsyncIterator[Silent]:
+        yield Silent(left.pop(0))
+
+    return connect
+
+
+def test_a_server_that_falls_silent_is_connected_anew_before_it_is_called() -> None:
+    async def main() -> tuple[Result, str, float]:
+        server = Server("far", command="-", trust_on_first_use=True, connect_timeout_s=20)
+        async with Remotes([server], MemoryPins(), silent(2, 9)).kept() as remotes:
+            remote = remotes.remotes["far"]
+            await remote.look()
+            began = asyncio.get_running_loop().time()
+            result = await remote.call("echo", remote.pinned["echo"].definition.sha256, {})
+            return result, remote.health.last_error, asyncio.get_running_loop().time() - began
+
+    result, why, took_s = in_no_time(main())
+    assert (result.text, why) == ("late", "no answer within 20 s") and 20 <= took_s < 21
+
+
+def test_a_server_that_nobody_calls_is_looked_at_all_the_same() -> None:
+    async def main() -> str:
+        server = Server("far", command="-", trust_on_first_use=True, connect_timeout_s=20)
+        async with Remotes([server], MemoryPins(), silent(3, 0, 99)).kept() as remotes:
+            remote = remotes.remotes["far"]
+            await remote.look()
+            await asyncio.sleep(10 * LOOK_EVERY_S)
+            assert remote.health.state == "connected"
+            return remote.health.last_error
+
+    assert in_no_time(main()) == "no answer within 20 s"

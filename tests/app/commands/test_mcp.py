@@ -51,7 +51,7 @@ def test_its_output_is_nothing_but_messages_and_a_signal_ends_it(
     assert process.stdin and process.stdout
     process.stdin.write("no message\n" + json.dumps(INITIALIZE) + "\n")
     process.stdin.flush()
-    said = []
+    said: list[Any] = []
     while not any("result" in it for it in said):
         said.append(json.loads(process.stdout.readline()))
     process.send_signal(signal.SIGTERM)  # its input is open still
