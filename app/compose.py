@@ -24,6 +24,7 @@ from app.models import Deadlines, Endpoint, Models
 from app.models.counting import ServedTokens
 from app.pins import PostgresPins
 from app.postgres import Pool, database, migrate, open_pool, opened_store
+from app.protocols.a2a_push import push_for_ever
 from app.remotes import connect, servers_of
 from app.retention import Retention
 from app.runs import Runs
@@ -111,6 +112,7 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory, remotes)
         if embed:
             await _background(stack, _keep_indexed(app), "indexing")
+        await _background(stack, push_for_ever(pool, runs, steering, settings.web_allowed), "push notifications")
         if work:
             await stack.enter_async_context(worker.working(settings.worker_concurrency))
         app.started_in_s = time.monotonic() - started_at

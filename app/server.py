@@ -29,6 +29,7 @@ from app.documents_api import documents_router
 from app.gate import COOKIE, BodyLimits, Gate, Refused, database_gone, sign_in_router
 from app.live import drawn
 from app.memories_api import memories_router
+from app.protocols.a2a_server import a2a_router
 from app.protocols.chat_completions import chat_completions_router
 from app.protocols.mcp_endpoint import McpEndpoint
 from app.protocols.openai_words import OpenAiErrors
@@ -66,6 +67,7 @@ def api(get_app: GetApp, *, allowed_origins: tuple[str, ...] = ()) -> FastAPI:
     app.include_router(remotes_router(get_app))
     app.include_router(agent_protocol_router(get_app, streams))
     app.include_router(chat_completions_router(get_app, streams))
+    app.include_router(a2a_router(get_app, streams))
     app.router.routes.append(Route("/mcp", McpEndpoint(get_app, streams, allowed_origins), include_in_schema=False))
     # what is added last comes first
     app.add_middleware(BodyLimits)

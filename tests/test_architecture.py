@@ -41,6 +41,7 @@ HOMES = {
     "procrastinate": ["app/queue.py", "app/postgres.py"],
     "onnxruntime": ["retrieval/embed.py", "retrieval/minilm/build.py"],
     "typer": ["app/cli.py"],
+    "a2a": ["agents/remote/a2a_client.py", "app/protocols/a2a_*.py"],
     "mcp": ["agents/remote/mcp_*.py", "app/protocols/mcp_server.py"],
     "uvicorn": ["app/serving.py"],
     "fastapi": ["app/server.py", "app/serving.py", "app/gate.py", "app/replies.py", "app/*_api.py",

@@ -42,7 +42,7 @@ REFUSED = (
     "web_search_options",
 )  # fmt: skip
 """Fields that would change the answer, and would not here."""
-HARMLESS = (None, False, 0, "none", "auto", [], {})
+HARMLESS: tuple[Any, ...] = (None, False, 0, "none", "auto", [], {})
 """Values with which they ask for nothing."""
 
 Row = Mapping[str, Any]

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.activities import Activity
 from app.citations import CITATION_CHARS as CITATION_CHARS
-from app.replies import text_safe
+from app.events import text_safe
 
 PREFIX = "/v1"
 DONE = b"data: [DONE]\n\n"
@@ -175,7 +175,7 @@ def _translated(held: list[Message]) -> list[Message]:
         return held
     if not isinstance(error, dict) or "type" in error:
         return held
-    status = _STATUS.get(start["status"], start["status"])
+    status = int(_STATUS.get(start["status"], start["status"]))
     said = "; ".join(str(error[name]) for name in ("message", "fix") if error.get(name))
     body = orjson.dumps({"error": _error(said, str(error.get("code")), status, error.get("field"))})
     headers = [it for it in start["headers"] if it[0].lower() != b"content-length"]

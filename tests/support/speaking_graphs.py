@@ -6,6 +6,7 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import interrupt
 
 from agents.context import Context
 from graphs.state import ChatState, as_node
@@ -48,6 +49,12 @@ async def say_draft(state: ChatState) -> dict[str, Any]:
     return {"messages": [await model.ainvoke(state["messages"])]}
 
 
+async def approve(state: ChatState) -> dict[str, Any]:
+    """Ask a person to choose."""
+    said = interrupt({"kind": "approval", "what": "Pays 3 EUR.", "choices": ["approve", "reject"]})
+    return {"messages": [AIMessage(f"{said['decision']}, {said.get('reason')}")]}
+
+
 def one(node: Any) -> Builder:
     """A graph of one node that speaks."""
     builder: Builder = StateGraph(ChatState, context_schema=Context)
@@ -65,4 +72,4 @@ def two() -> Builder:
 
 def speaking_graphs() -> dict[str, Builder]:
     """All of them."""
-    return {"cites": one(cite), "retells": one(retell), "redrafts": two()}
+    return {"cites": one(cite), "retells": one(retell), "redrafts": two(), "approves": one(approve)}
