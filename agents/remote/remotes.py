@@ -84,6 +84,8 @@ class Remote:
         """What it defines now, by its own names; None while it was never seen."""
         self.unfit: Mapping[str, str] = {}
         """Tools that are shown to nobody -> why."""
+        self.made: dict[tuple[str, str], Any] = {}
+        """(offered name, hash) -> the tool that agents are given: always the same, so its schema is read once."""
         self._pins, self._connect = pins, connect
         self._connection: Connection | None = None
         self._news, self._wanted = asyncio.Event(), asyncio.Event()

@@ -58,7 +58,15 @@ def find_tool(remotes: Remotes, role: str, name: str) -> BaseTool | None:
 
 def _tools(remote: Remote, wanted: Mapping[str, Any]) -> list[BaseTool]:
     names = offered_names(remote.server.name, remote.pinned)
-    return [as_tool(remote, remote.pinned[tool].definition, names[tool]) for tool in wanted]
+    return [_made(remote, remote.pinned[tool].definition, names[tool]) for tool in wanted]
+
+
+def _made(remote: Remote, definition: Definition, name: str) -> BaseTool:
+    key = name, definition.sha256
+    if key not in remote.made:
+        remote.made[key] = as_tool(remote, definition, name)
+    tool: BaseTool = remote.made[key]
+    return tool
 
 
 def as_tool(remote: Remote, definition: Definition, name: str) -> BaseTool:

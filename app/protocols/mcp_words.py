@@ -76,7 +76,9 @@ def answer(run: Row) -> Json:
 
 def why(run: Row) -> str:
     """Why a run has no answer."""
-    error = run["error"] or {"message": f"The run is {run['status']}."}
+    going = run["status"] in ("queued", "running")
+    said = "The server is going down; the run goes on." if going else f"The run is {run['status']}."
+    error = run["error"] or {"message": said}
     return " ".join(str(error[name]) for name in ("message", "fix") if error.get(name))
 
 

@@ -102,6 +102,7 @@ async def test_a_role_is_offered_what_its_servers_have_approved() -> None:
     remote.defined = {"do": defined("do", description="Another."), "search_documents": defined("search_documents")}
 
     assert [it.name for it in offered_tools(remotes, "clerk")] == ["far__search_documents"]
+    assert offered_tools(remotes, "clerk")[0] is offered_tools(remotes, "clerk")[0], "its schema would be read anew"
     assert offered_tools(remotes, "assistant") == [] and find_tool(remotes, "assistant", "far__do") is None
     assert find_tool(remotes, "clerk", "far__do") is not None  # its refusal says why
 
