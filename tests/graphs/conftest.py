@@ -1,12 +1,13 @@
 """A graph around the scheduler, a run that can be claimed again, and a gate to hold work at."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
+from virtual import JumpingLoop
 
 from agents.allowance import Allowance
 from agents.context import Limits
@@ -14,6 +15,12 @@ from agents.planner import Plan
 from app.events import RunEvent, Translator
 from app.postgres import FencedSaver, Pool
 from graphs.scheduling import NO_REMEDIES, Finding, Remedies, Work, run_plan
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """In a module that says `TIME_JUMPS = True`, a deadline costs nothing and passes for nobody but who hangs."""
+    jumps = getattr(getattr(item, "module", None), "TIME_JUMPS", False)
+    return {"jumps": JumpingLoop} if jumps else {"waits": asyncio.new_event_loop}
 
 
 class PlanState(TypedDict):

@@ -16,6 +16,8 @@ from agents.errors import RunLost
 from agents.outliner import Outline, Section
 from graphs import chain
 
+TIME_JUMPS = True
+
 REQUEST = "Write a note for beginners on barriers, I am in a hurry"
 KEY = "3f9a1c77"
 FACT = f"A barrier holds everybody. [{KEY}]"

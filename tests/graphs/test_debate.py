@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from by_role import ByRole, few
 from crew import Ran, passage, run
-from failing import FAILURES, TEXT_FAILURES, TYPED_FAILURES
+from failing import FAILURES, PATIENCE_S, TEXT_FAILURES, TYPED_FAILURES
 from langgraph.checkpoint.memory import InMemorySaver
 from scripted import Asked, Step, fills, says
 
@@ -18,6 +18,8 @@ from agents.errors import RunLost
 from agents.judge import Verdict
 from graphs import debate
 from graphs.turns import TOO_LIKE
+
+TIME_JUMPS = True
 
 QUESTION = "Is a team worth it?"
 ROLES = [*debate.STANCES, "judge", "assistant"]
@@ -32,8 +34,6 @@ REASONS = {
     "sceptic": "Seven calls were paid where one would do, while errors were alike anyhow.",
     "pragmatist": "Vote first; only then let them talk, as most of the gain is there already.",
 }
-DEADLINE_S = 1.0
-"""Of a turn, where one of them hangs: long enough for the others on a crowded machine."""
 AGREED = "Only where a wrong answer is dear."
 
 
@@ -178,7 +178,7 @@ async def test_all_turns_stay_in_the_plan_that_is_drawn() -> None:
 async def test_one_proposer_that_fails_is_missing_and_has_another_chance(stance: str, failure: str) -> None:
     model = ByRole({**script(), stance: [*TEXT_FAILURES[failure], opening(stance)]})
 
-    ran = await debated(model, subtask_timeout_s=DEADLINE_S)
+    ran = await debated(model, subtask_timeout_s=PATIENCE_S)
 
     assert states(ran)[f"1.{stance}"] in ("failed", "timed_out")
     assert states(ran)[f"2.{stance}"] == "done"
@@ -189,7 +189,7 @@ async def test_one_proposer_that_fails_is_missing_and_has_another_chance(stance:
 async def test_without_a_judge_a_vote_decides_and_the_answer_says_so(failure: str) -> None:
     model = ByRole(script(judge=TYPED_FAILURES[failure]))
 
-    ran = await debated(model, subtask_timeout_s=DEADLINE_S)
+    ran = await debated(model, subtask_timeout_s=PATIENCE_S)
 
     assert "By vote the " in answer(ran)
     assert [gap["title"] for gap in ran.state["missing"]] == ["Judge"]

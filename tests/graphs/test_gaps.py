@@ -14,6 +14,8 @@ from agents.context import Context
 from agents.errors import RunLost, ToolFailed
 from graphs.gaps import Gap, spared, with_gaps
 
+TIME_JUMPS = True
+
 
 @pytest.fixture
 def context() -> Context:

@@ -16,6 +16,8 @@ from agents.context import Context
 from agents.errors import RunLost
 from graphs import solo
 
+TIME_JUMPS = True
+
 QUESTION = "Compare one and two"
 SEARCH = calls(("search_documents", {"query": "one"}), ("search_documents", {"query": "two"}))
 

@@ -17,6 +17,8 @@ from agents.policy_critic import PolicyVerdict
 from agents.router import Kind, Route
 from graphs import support
 
+TIME_JUMPS = True
+
 REQUEST = "What does a barrier cost me?"
 STEM = "What does a barrier cost me"
 KEY = "3f9a1c77"

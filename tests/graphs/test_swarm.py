@@ -16,6 +16,8 @@ from agents.specialists import FIELDS
 from app.shapes import read_shape
 from graphs import swarm
 
+TIME_JUMPS = True
+
 QUESTION = "What if a worker dies?"
 ROLES = [*FIELDS]
 ANSWER = "Another one goes on from the checkpoint. [3f9a1c77]"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from by_role import ByRole, few
 from crew import Ran, passage, run
-from failing import FAILURES, NONSENSE, TEXT_FAILURES, TYPED_FAILURES
+from failing import FAILURES, NONSENSE, PATIENCE_S, TEXT_FAILURES, TYPED_FAILURES
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
@@ -22,10 +22,10 @@ from app.shapes import draw, read_shape
 from graphs import leading, team
 from graphs.leading import REPORT_CHARS
 
+TIME_JUMPS = True
+
 JOB = "What do debates and swarms cost?"
 ROLES = ["manager", "lead", "researcher", "scribe", "summariser", "writer"]
-DEADLINE_S = 1.0
-"""Of a worker, where one hangs: long enough for the others on a crowded machine."""
 
 
 def planned(*tasks: tuple[str, str], role: str = "lead") -> AIMessage:
@@ -163,7 +163,7 @@ async def test_one_worker_that_fails_is_missing_in_the_report_and_its_lead_goes_
     single = {"manager": [planned(("1", ""))], "lead": [TWO_WORKERS], "summariser": []}
     model = ByRole(script(**single, researcher=[says(FOUND), *TEXT_FAILURES[failure]]))
 
-    ran = await teamed(model, subtask_timeout_s=DEADLINE_S)
+    ran = await teamed(model, subtask_timeout_s=PATIENCE_S)
 
     (lead,) = ran.state["findings"]
     assert (lead.state, lead.text) == ("partial", FOUND)
@@ -179,7 +179,7 @@ async def test_a_lead_that_cannot_plan_gives_its_brief_to_one_worker(failure: st
     failing = NONSENSE * 2 if failure == "nonsense" else TYPED_FAILURES[failure]
     model = ByRole(script(manager=[planned(("1", ""))], lead=failing, researcher=[says(FOUND)], summariser=[]))
 
-    ran = await teamed(model, subtask_timeout_s=DEADLINE_S)
+    ran = await teamed(model, subtask_timeout_s=PATIENCE_S)
 
     assert answer(ran) == REPORT
     assert model.asked_of("researcher")[0].opening == "part 1?"
@@ -190,7 +190,7 @@ async def test_without_a_summary_a_report_is_the_beginning_of_each_finding(failu
     single = {"manager": [planned(("1", ""))], "lead": [TWO_WORKERS], "researcher": [says(FOUND), says("Else. " * 400)]}
     model = ByRole(script(**single, summariser=TEXT_FAILURES[failure]))
 
-    ran = await teamed(model, subtask_timeout_s=DEADLINE_S)
+    ran = await teamed(model, subtask_timeout_s=PATIENCE_S)
 
     report = ran.state["findings"][0].text
     assert FOUND in report

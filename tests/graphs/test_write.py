@@ -17,6 +17,8 @@ from agents.errors import ModelUnavailable, RunLost
 from agents.memory import Item, key_for
 from graphs import write
 
+TIME_JUMPS = True
+
 REQUEST = "Write about waits and barriers in at most 20 words"
 KEY = "3f9a1c77"
 GOOD = f"A barrier holds everybody until the last one comes, and waits cost time. [{KEY}]"

@@ -15,12 +15,14 @@ Value = TypeVar("Value")
 
 
 class _Jumps(selectors.DefaultSelector):
-    """Waits for nothing: what would be waited is added to the clock."""
+    """Waits for nothing but threads: what else would be waited is added to the clock."""
 
     now = 0.0
+    threads = 0
+    """Work handed to threads that has not come back."""
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        if events := super().select(0):
+        if events := super().select(None if self.threads and timeout != 0 else 0):
             return list(events)
         if timeout is None:
             raise RuntimeError("everybody waits for somebody, and no timer is set")
@@ -29,7 +31,11 @@ class _Jumps(selectors.DefaultSelector):
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
-    """When nobody can go on, it is the time of the next timer."""
+    """When nobody can go on, it is the time of the next timer. What a thread does takes no time.
+
+    So a deadline passes for what hangs, however slow the machine is, and for nothing else. Not for what waits for a
+    socket or a process: these are nobody to this loop.
+    """
 
     def __init__(self) -> None:
         self._jumps = _Jumps()
@@ -37,6 +43,24 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumps.now
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """Hand work to a thread, and hold the clock until it is back."""
+        future = super().run_in_executor(executor, func, *args)
+        self._jumps.threads += 1
+        future.add_done_callback(self._back)
+        return future
+
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        """Wait for the threads, which tell of their end from a thread."""
+        self._jumps.threads += 1
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            self._jumps.threads -= 1
+
+    def _back(self, _: asyncio.Future[Any]) -> None:
+        self._jumps.threads -= 1
 
 
 def in_no_time(main: Coroutine[Any, Any, Value]) -> Value:
