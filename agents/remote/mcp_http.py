@@ -17,6 +17,7 @@ from agents.remote.servers import Server
 MAX_LINES = 10_000
 """Of one answer that is an event stream: each event takes a line and more."""
 MAX_CONNECTIONS = 20
+PARTING_S = 2.0
 SLACK_S = 5.0
 """By which the client waits longer than whoever called."""
 
@@ -45,6 +46,8 @@ class _Bounded(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
             return httpx.Response(405, request=request)
+        if request.method == "DELETE":  # the session's end, which a server that hangs must not hold up
+            request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), PARTING_S)
         response = await self._inner.handle_async_request(request)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             await response.aclose()

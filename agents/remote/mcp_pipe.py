@@ -21,7 +21,7 @@ import anyio
 import orjson
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage
+from mcp.types import JSONRPCMessage, JSONRPCRequest
 from pydantic import ValidationError
 
 from agents.errors import ToolFailed
@@ -52,7 +52,7 @@ async def piped(server: Server, over: Over) -> AsyncIterator[tuple[Read, Write]]
     inward, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write, outward = anyio.create_memory_object_stream[SessionMessage](0)
     reader = _Reader(server.name, over)
-    work = (reader.messages(process, inward), _written(process, outward), reader.complaints(process))
+    work = (reader.messages(process, inward), _written(process, outward, reader), reader.complaints(process))
     tasks = [asyncio.create_task(it, name=f"mcp {server.name}") for it in work]
     try:
         yield read, write
@@ -100,10 +100,13 @@ def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None
         os.killpg(process.pid, number)
 
 
-async def _written(process: asyncio.subprocess.Process, outward: MemoryObjectReceiveStream[SessionMessage]) -> None:
+async def _written(
+    process: asyncio.subprocess.Process, outward: MemoryObjectReceiveStream[SessionMessage], reader: "_Reader"
+) -> None:
     assert process.stdin is not None
     with suppress(ConnectionError):  # it is gone: whoever reads its output finds out
         async for message in outward:
+            reader.expected += isinstance(message.message.root, JSONRPCRequest)
             process.stdin.write(message.message.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n")
             await process.stdin.drain()
 
@@ -117,6 +120,8 @@ class _Reader:
         self._unasked = Bucket(UNASKED_AT_ONCE, UNASKED_PER_S, clock)
         self._logged = Bucket(LOGGED_AT_ONCE, LOGGED_PER_S, clock)
         self._garbage = 0
+        self.expected = 0
+        """Answers that are still to come, at most."""
         self.misbehaved = False
 
     async def messages(
@@ -154,8 +159,10 @@ class _Reader:
             if self._garbage > MAX_GARBAGE_LINES:
                 raise TooLarge(f"it wrote {self._garbage} lines that are no messages") from None
             return None
-        if method is not None and not self._unasked.take():
-            raise TooLarge(f"it sent over {UNASKED_AT_ONCE:,} notifications or requests of its own")
+        if method is None and self.expected:
+            self.expected -= 1
+        elif not self._unasked.take():
+            raise TooLarge(f"it sent over {UNASKED_AT_ONCE:,} messages that nobody asked for")
         return message
 
     async def complaints(self, process: asyncio.subprocess.Process) -> None:

@@ -52,7 +52,19 @@ class Peer:
             types.Tool(name="search_documents", description="Shadows.", inputSchema=TEXT, annotations=READS),
             types.Tool(name="poke", description="Changes something.", inputSchema=TEXT),
         ]
-        more = ("hang", "huge", "flood", "garbage", "crash", "ask", "environment", "picture", "fail", "process")
+        more = (
+            "hang",
+            "huge",
+            "flood",
+            "garbage",
+            "crash",
+            "ask",
+            "environment",
+            "picture",
+            "fail",
+            "process",
+            "answers",
+        )
         return read + [types.Tool(name=it, description=it, inputSchema=NOTHING, annotations=READS) for it in more]
 
     async def call(self, name: str, arguments: dict[str, Any]) -> list[types.ContentBlock]:
@@ -98,6 +110,12 @@ class Peer:
             sys.stdout.write(f"<html>{at}</html>\n")
         sys.stdout.flush()
         return "said nothing else"
+
+    async def _answers(self, arguments: dict[str, Any]) -> str:
+        for at in range(100_000, 200_000):
+            sys.stdout.write(f'{{"jsonrpc":"2.0","id":{at},"result":{{}}}}\n')
+        sys.stdout.flush()
+        return ""
 
     async def _crash(self, arguments: dict[str, Any]) -> str:
         os._exit(3)

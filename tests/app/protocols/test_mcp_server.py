@@ -21,6 +21,8 @@ INITIALIZE = {
     "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
 }  # fmt: skip
 PING = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+FOREIGN = {"authorization": "Bearer eyJhbGciOiJub25lIn0.eyJhdWQiOiJlbHNld2hlcmUifQ."}
+"""A token that somebody issued for somebody else."""
 HEADERS = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 
 
@@ -192,12 +194,13 @@ async def keys(keyed_server: House) -> dict[str, str]:
 async def test_each_owner_sees_their_own(keyed_server: House, keys: dict[str, str]) -> None:
     async with httpx.AsyncClient(headers=HEADERS, timeout=60) as http:
         anonymous = await http.post(f"{keyed_server.url}/api/mcp", json=INITIALIZE)
+        foreign = await http.post(f"{keyed_server.url}/api/mcp", json=INITIALIZE, headers=FOREIGN)
     async with client(keyed_server, keys["ann"]) as ann, client(keyed_server, keys["bob"]) as bob:
         said = await ann.call_tool("says", {"question": "Ann's?"})
         thread_id = (said.structuredContent or {})["thread_id"]
         theft = await bob.call_tool("says", {"question": "Bob's?", "thread_id": thread_id})
 
-    assert anonymous.status_code == 401
+    assert (anonymous.status_code, foreign.status_code) == (401, 401)
     assert not said.isError
     assert theft.isError and "there is no thread" in text(theft)
 
