@@ -8,8 +8,8 @@ from typing import Any
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from agents.agent import recursion_limit
 from agents.context import Context
+from graphs.evidence import needed
 from graphs.state import ChatState, as_node
 
 EXAMPLES = {
@@ -21,10 +21,7 @@ EXAMPLES = {
 
 async def answer(state: ChatState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Reason and act until there is an answer, at most `max_steps` times. Only the answer joins the conversation."""
-    agent = runtime.context.agents["assistant"]
-    config = {"recursion_limit": recursion_limit(runtime.context.limits)}
-    result = await agent.ainvoke({"messages": state["messages"]}, config, context=runtime.context)
-    return {"messages": [result["messages"][-1]]}
+    return {"messages": [(await needed(runtime.context, "assistant", *state["messages"])).message]}
 
 
 def build() -> StateGraph[ChatState, Context]:

@@ -26,6 +26,8 @@ class LookedUp:
     text: str
     shown: list[str]
     """Keys of all passages that its tools returned."""
+    message: AnyMessage
+    """The answer as it was given, with its marks."""
     value: Any = None
     """Its typed output; None for a role that has none."""
     handed: Handover | None = None
@@ -39,7 +41,8 @@ async def looked_up(context: Context, name: str, *messages: str | AnyMessage) ->
     result = await context.agents[name].ainvoke({"messages": put}, config, context=context)
     said = result["messages"]
     shown = list(dict.fromkeys(_keys_shown(said)))
-    return LookedUp(str(said[-1].text).strip(), shown, result.get("structured_response"), handover_in(said[-1]))
+    text, value = str(said[-1].text).strip(), result.get("structured_response")
+    return LookedUp(text, shown, said[-1], value, handover_in(said[-1]))
 
 
 async def needed(context: Context, name: str, *messages: str | AnyMessage) -> LookedUp:

@@ -17,6 +17,7 @@ from agents.asking import ask
 from agents.context import Context
 from agents.planner import Plan, SubTask
 from graphs.briefs import brief
+from graphs.evidence import needed
 from graphs.gaps import with_gaps
 from graphs.planning import announce, propose, remedies, second_plan
 from graphs.plans import estimates, forecast, runnable, settled
@@ -97,11 +98,11 @@ async def research(state: ResearchState, runtime: Runtime[Context]) -> dict[str,
 
 async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """One answer from all findings; a part that has none is named in it."""
-    answer = await ask(runtime.context, "writer", brief(question_of(state), state["findings"]))
-    text = str(answer.text)
+    done = await needed(runtime.context, "writer", brief(question_of(state), state["findings"]))
     gaps = [{"title": it.title, "reason": it.reason or it.state} for it in state["findings"] if it.state != "done"]
-    unnamed = [gap for gap in gaps if gap["title"].lower() not in text.lower()]
-    return {"messages": [answer.model_copy(update={"content": with_gaps(text, unnamed)}) if unnamed else answer]}
+    unnamed = [gap for gap in gaps if gap["title"].lower() not in done.text.lower()]
+    said = {"content": with_gaps(done.text, unnamed)} if unnamed else None
+    return {"messages": [done.message.model_copy(update=said)]}
 
 
 def build() -> StateGraph[ResearchState, Context]:

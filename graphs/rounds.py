@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from langchain_core.callbacks import adispatch_custom_event
+from langchain_core.messages import AIMessage
 
 from agents.context import Context
 from graphs.evidence import LookedUp, looked_up
@@ -53,4 +54,4 @@ async def mended(context: Context, name: str, asked: str) -> tuple[LookedUp, lis
     made, gaps = await spared("Revision", context, looked_up(context, name, asked))
     if made and not made.text:
         gaps = [Gap(title="Revision", reason=f"the answer of {name} was blank")]
-    return made or LookedUp("", []), gaps
+    return made or LookedUp("", [], AIMessage("")), gaps

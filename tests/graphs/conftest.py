@@ -17,9 +17,12 @@ from app.postgres import FencedSaver, Pool
 from graphs.scheduling import NO_REMEDIES, Finding, Remedies, Work, run_plan
 
 
-def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """In a module that says `TIME_JUMPS = True`, a deadline costs nothing and passes for nobody but who hangs."""
-    jumps = getattr(getattr(item, "module", None), "TIME_JUMPS", False)
+def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """In a module that says `TIME_JUMPS = True`, a deadline costs nothing and passes for nobody but who hangs.
+
+    Except where a database is waited for, which is nobody to such a loop.
+    """
+    jumps = getattr(getattr(item, "module", None), "TIME_JUMPS", False) and "pool" not in item.fixturenames
     return {"jumps": JumpingLoop} if jumps else {"waits": asyncio.new_event_loop}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from crew import Ran, crew, passage, run
-from failing import PATIENCE_S, TEXT_FAILURES, TYPED_FAILURES
+from failing import FATAL_TEXT, FATAL_TYPED, PATIENCE_S, TEXT_FAILURES, TYPED_FAILURES
 from langgraph.checkpoint.memory import InMemorySaver
 from scripted import ScriptedModel, Step, calls, fills, says
 
@@ -153,17 +153,17 @@ async def test_an_editor_that_adds_a_source_is_not_followed(scripted: Callable[.
 
 
 @pytest.mark.parametrize("role", ["outliner", "author"])
-@pytest.mark.parametrize("failure", ["gone", "at fault", "nonsense"])
+@pytest.mark.parametrize("failure", FATAL_TEXT)
 async def test_a_link_that_must_hold_ends_the_run_and_is_all_that_a_resume_repeats(
     scripted: Callable[..., Any], role: str, failure: str
 ) -> None:
-    failing = (TYPED_FAILURES if role == "outliner" else TEXT_FAILURES)[failure]
+    failing = (FATAL_TYPED if role == "outliner" else FATAL_TEXT)[failure]
     again = failing if role == "author" and failure == "nonsense" else ()
     good = [SEARCH, fills(OUTLINE)] if role == "outliner" else [says(TEXT)]
     model = scripted(script(**{role: [*failing, *again, *good]}))
     graph, thread = chain.build().compile(checkpointer=InMemorySaver()), {"configurable": {"thread_id": "t"}}
 
-    with pytest.raises(Exception, match=r"refused|bang|no JSON|blank"):
+    with pytest.raises(Exception, match=r"refused|no end|bang|no JSON|blank"):
         await chained(model, graph=graph, thread=thread)
     ran = await chained(model, None, graph=graph, thread=thread)
 

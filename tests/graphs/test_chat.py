@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 from crew import crew, passage, run
+from failing import FATAL_TEXT
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from scripted import ScriptedModel, calls, says
 
 from agents.agent import Agent, assemble
-from agents.errors import ModelUnavailable
 from graphs import chat
+
+TIME_JUMPS = True
 
 PASSAGE = passage("A barrier holds everybody until the last one comes.")
 
@@ -73,11 +76,17 @@ async def test_an_agent_that_would_go_on_for_ever_ends_with_an_answer(scripted: 
     assert len(model.asked) == steps
 
 
-async def test_a_model_that_is_gone_ends_the_run_with_its_error(scripted: Callable[..., Any]) -> None:
-    gone = ModelUnavailable("large", "connection refused", kind="refused", url="http://127.0.0.1", retry_after_s=0)
+@pytest.mark.parametrize("failure", FATAL_TEXT)
+async def test_a_model_that_fails_ends_the_run_and_a_resume_answers(scripted: Callable[..., Any], failure: str) -> None:
+    again = FATAL_TEXT[failure] if failure == "nonsense" else ()
+    context = crew(scripted([*FATAL_TEXT[failure], *again, says("Here.")]))
+    graph, config = chat.build().compile(checkpointer=InMemorySaver()), {"configurable": {"thread_id": "t"}}
 
-    with pytest.raises(ModelUnavailable, match="large: connection refused"):
-        await run(chat.build().compile(), crew(scripted([gone] * 3)))
+    with pytest.raises(Exception, match=r"refused|no end|bang|assistant: its answer was blank, 2 times"):
+        await run(graph, context, **config)
+    ran = await run(graph, context, None, **config)
+
+    assert ran.state["messages"][-1].text == "Here."
 
 
 async def test_a_loop_that_no_middleware_bounds_is_bounded_by_the_graph(scripted: Callable[..., Any]) -> None:

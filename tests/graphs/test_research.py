@@ -144,13 +144,6 @@ async def test_after_two_bad_plans_one_researcher_takes_the_whole_question(scrip
     assert ran.state["findings"][0].text == "All of it."
 
 
-async def test_a_planner_that_is_gone_ends_the_run(scripted: Callable[..., Any]) -> None:
-    gone = ModelUnavailable("large", "connection refused", kind="refused", url="http://127.0.0.1", retry_after_s=0)
-
-    with pytest.raises(ModelUnavailable):
-        await researched(scripted([gone] * 3))
-
-
 async def test_the_writer_is_told_what_is_missing_and_why(scripted: Callable[..., Any]) -> None:
     gone = ModelUnavailable("large", "503", kind="server_error", url="http://127.0.0.1", retry_after_s=0)
     model = scripted(

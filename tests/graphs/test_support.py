@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 from crew import Ran, crew, passage, run
-from failing import FAILURES, NONSENSE, PATIENCE_S, TEXT_FAILURES, TYPED_FAILURES
+from failing import FAILURES, FATAL_TEXT, NONSENSE, PATIENCE_S, TEXT_FAILURES, TYPED_FAILURES
 from langgraph.checkpoint.memory import InMemorySaver
 from scripted import Asked, ScriptedModel, Step, calls, fills, says
 
@@ -214,13 +214,13 @@ async def test_the_end_of_the_budget_gives_an_answer(desk: Desk, steps: int, pol
     assert [gap["title"] for gap in ran.state["missing"]] == ([] if policy else ["Policy critic"])
 
 
-@pytest.mark.parametrize("failure", ["gone", "at fault", "nonsense"])
+@pytest.mark.parametrize("failure", FATAL_TEXT)
 async def test_a_draft_that_fails_ends_the_run_and_is_all_that_a_resume_repeats(desk: Desk, failure: str) -> None:
-    again = TEXT_FAILURES[failure] if failure == "nonsense" else ()
-    model = desk(script(clerk=[*TEXT_FAILURES[failure], *again, says(REPLY)]))
+    again = FATAL_TEXT[failure] if failure == "nonsense" else ()
+    model = desk(script(clerk=[*FATAL_TEXT[failure], *again, says(REPLY)]))
     graph, thread = support.build().compile(checkpointer=InMemorySaver()), {"configurable": {"thread_id": "t"}}
 
-    with pytest.raises(Exception, match=r"refused|bang|clerk: its answer was blank, 2 times"):
+    with pytest.raises(Exception, match=r"refused|no end|bang|clerk: its answer was blank, 2 times"):
         await asked_desk(model, graph=graph, thread=thread)
     ran = await asked_desk(model, None, graph=graph, thread=thread)
 

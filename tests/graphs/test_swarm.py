@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from by_role import ByRole, few
 from crew import Ran, passage, run
-from failing import TEXT_FAILURES
+from failing import FATAL_TEXT
 from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from scripted import Step, calls, says
@@ -163,13 +163,13 @@ async def test_the_transcript_of_a_turn_that_failed_to_hand_over_has_a_result_fo
     assert called == told
 
 
-@pytest.mark.parametrize("failure", ["gone", "at fault", "nonsense"])
+@pytest.mark.parametrize("failure", FATAL_TEXT)
 async def test_whoever_has_the_floor_and_fails_ends_the_run_and_is_all_that_a_resume_repeats(failure: str) -> None:
-    failing = TEXT_FAILURES[failure] * (2 if failure == "nonsense" else 1)
+    failing = FATAL_TEXT[failure] * (2 if failure == "nonsense" else 1)
     model = ByRole({"architect": [hands("engineer")], "engineer": [*failing, says(ANSWER)]})
     graph, thread = kept()
 
-    with pytest.raises(Exception, match=r"refused|bang|engineer: its answer was blank, 2 times"):
+    with pytest.raises(Exception, match=r"refused|no end|bang|engineer: its answer was blank, 2 times"):
         await spoke(model, graph=graph, **thread)
     ran = await spoke(model, None, graph, **thread)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from crew import Ran, crew, passage, run
-from failing import GONE, PATIENCE_S, TEXT_FAILURES, TYPED_FAILURES
+from failing import FATAL_TEXT, GONE, PATIENCE_S, TEXT_FAILURES, TYPED_FAILURES
 from langgraph.checkpoint.memory import InMemorySaver
 from scripted import ScriptedModel, Step, calls, fills, says
 
@@ -173,15 +173,15 @@ async def test_without_a_revision_the_draft_stands_and_says_what_is_open(
     assert nodes(ran) == ["draft", "critique", "revise", "finish"]
 
 
-@pytest.mark.parametrize("failure", ["gone", "at fault", "nonsense"])
+@pytest.mark.parametrize("failure", FATAL_TEXT)
 async def test_a_draft_that_fails_ends_the_run_and_is_all_that_a_resume_repeats(
     scripted: Callable[..., Any], failure: str
 ) -> None:
-    again = TEXT_FAILURES[failure] if failure == "nonsense" else ()
-    model = scripted(script([*TEXT_FAILURES[failure], *again, SEARCH, says(GOOD)], [], [ACCEPT]))
+    again = FATAL_TEXT[failure] if failure == "nonsense" else ()
+    model = scripted(script([*FATAL_TEXT[failure], *again, SEARCH, says(GOOD)], [], [ACCEPT]))
     graph, thread = write.build().compile(checkpointer=InMemorySaver()), {"configurable": {"thread_id": "t"}}
 
-    with pytest.raises(Exception, match=r"refused|bang|drafter: its answer was blank, 2 times"):
+    with pytest.raises(Exception, match=r"refused|no end|bang|drafter: its answer was blank, 2 times"):
         await wrote(model, graph=graph, thread=thread)
     ran = await wrote(model, None, graph=graph, thread=thread)
 

@@ -19,9 +19,19 @@ async def hangs(asked: Asked) -> AIMessage:
     raise AssertionError("nobody wakes it")
 
 
+async def times_out(asked: Asked) -> AIMessage:
+    """Never answer, until the client's own deadline ends the call: what a role that a run cannot do without gets."""
+    await asyncio.sleep(300)
+    raise ModelUnavailable("model", "no end within 300 s", kind="total_timeout", url="http://127.0.0.1")
+
+
 NONSENSE = [says("I would rather talk about the weather.")] * 4
 """Of a role whose answer has a shape: it is asked in three ways, and once more."""
 
 FAILURES: dict[str, Sequence[Step]] = {"gone": [GONE] * 3, "hanging": [hangs], "at fault": [ValueError("bang")]}
 TYPED_FAILURES: dict[str, Sequence[Step]] = {**FAILURES, "nonsense": NONSENSE}
 TEXT_FAILURES: dict[str, Sequence[Step]] = {**FAILURES, "nonsense": [says("   ")]}
+_FATAL: dict[str, Sequence[Step]] = {"hanging": [times_out] * 3}
+FATAL_TYPED: dict[str, Sequence[Step]] = {**TYPED_FAILURES, **_FATAL}
+FATAL_TEXT: dict[str, Sequence[Step]] = {**TEXT_FAILURES, **_FATAL}
+"""The same, of a role without which there is no answer."""
