@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
+from types import MappingProxyType
 from typing import Any, Literal
 
 from langchain.agents import create_agent
@@ -62,9 +63,22 @@ def team_roles(team: Mapping[str, Agent]) -> dict[str, str]:
     return {name: agent.role for name, agent in team.items() if agent.role}
 
 
-def assemble(team: Mapping[str, Agent], models: Mapping[str, BaseChatModel], limits: Limits) -> dict[str, Any]:
-    """Compile every agent on its model, with the one middleware list. A caller's checkpointer is inherited."""
-    roles = "; ".join(f"{name} ({line})" for name, line in team_roles(team).items())
+def roles_of(context: Context) -> dict[str, str]:
+    """Role name -> its one line, for all that a plan may name in this run: our own, and remote agents."""
+    return {**team_roles(discover_agents()), **context.peers}
+
+
+def assemble(
+    team: Mapping[str, Agent],
+    models: Mapping[str, BaseChatModel],
+    limits: Limits,
+    peers: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Compile every agent on its model, with the one middleware list. A caller's checkpointer is inherited.
+
+    `peers` are remote agents that a plan may name beside our own.
+    """
+    roles = "; ".join(f"{name} ({line})" for name, line in {**team_roles(team), **peers}.items())
     refusals, turns = Refusals(), Turns()
     return {
         name: create_agent(

@@ -119,5 +119,7 @@ class Context:
     """Model role -> its way of counting tokens; a role without one is estimated."""
     remotes: Remotes | None = None
     """Servers whose approved tools some roles may call; None where there are none."""
+    peers: Mapping[str, str] = field(default_factory=dict)
+    """Roles that are remote agents -> their one line for planners. They are among `agents` too."""
     paged: dict[str, Any] = field(default_factory=dict)
     """What this run has paged out and recalled, so that each is done once."""

@@ -22,6 +22,7 @@ from app.journal import Journal
 from app.memory import PostgresMemory
 from app.models import Deadlines, Endpoint, Models
 from app.models.counting import ServedTokens
+from app.peers import Peers, peer_agents, peers_of
 from app.pins import PostgresPins
 from app.postgres import Pool, database, migrate, open_pool, opened_store
 from app.protocols.a2a_push import push_for_ever
@@ -54,6 +55,7 @@ class App:
     store: BaseStore
     memory: PostgresMemory
     remotes: Remotes
+    peers: Peers
     started_at: float = field(default_factory=time.monotonic)
     started_in_s: float = 0.0
     new_vectors: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,11 +90,13 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         allowance = Allowance(budget_of(settings))
         memory = PostgresMemory(pool, vectors)
         team = discover_agents()
+        peers = peers_of(settings, team)
+        lines = {name: peer.about for name, peer in peers.items()}
         servers = Remotes(servers_of(settings, team), PostgresPins(pool), connect)
         remotes = await stack.enter_async_context(servers.kept())
         context = Context(
             models,
-            assemble(team, models, limits),
+            assemble(team, models, limits, lines) | peer_agents(peers),
             corpus,
             limits,
             allowance,
@@ -100,6 +104,7 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
             web=await stack.enter_async_context(reading(settings)),
             counters={role: ServedTokens(models.endpoint(role)) for role in models},
             remotes=remotes,
+            peers=lines,
         )
         store = await stack.enter_async_context(opened_store(pool))
         retention = retention_of(settings, pool)
@@ -109,7 +114,8 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         await worker.queue.open(pool)
         runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
         steering = Steering(pool, worker.queue, runs, activities)
-        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory, remotes)
+        others = Peers(peers)
+        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory, remotes, others)
         if embed:
             await _background(stack, _keep_indexed(app), "indexing")
         await _background(stack, push_for_ever(pool, runs, steering, settings.web_allowed), "push notifications")

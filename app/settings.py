@@ -131,6 +131,10 @@ class Settings(BaseSettings):
     mcp_servers: Path | None = None
     """JSON with `mcpServers`, as other MCP clients have it. Unset: `mcp.json` under `home`, where there is one."""
 
+    a2a_peers: str = ""
+    """Remote agents that a plan may give work to, as JSON: `[{"name": .., "url": .., "about": .., "token_env": ..}]`;
+    `app/peers.py` shows all fields."""
+
     cors_origins: str = ""
     """Other sites whose pages may call the API, separated by commas: `http://localhost:3000` for agent-chat-ui."""
 

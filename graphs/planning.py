@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.messages import AnyMessage, HumanMessage
 
-from agents.agent import discover_agents, team_roles, tools_of
+from agents.agent import roles_of, tools_of
 from agents.asking import ask_for
 from agents.context import Context
 from agents.errors import Unreadable
@@ -24,7 +24,7 @@ Check = Callable[[Plan], Plan]
 
 async def propose(context: Context, messages: Sequence[AnyMessage], question: str) -> Plan:
     """A plan for the question; after two that cannot be run, a plan of one sub-task."""
-    roles = team_roles(discover_agents())
+    roles = roles_of(context)
     check: Check = lambda plan: checked(plan, roles, context.limits)  # noqa: E731
     if proposed := await planned(context, messages, question, check):
         return proposed
@@ -40,9 +40,11 @@ async def announce(plan: Plan, expected: Forecast) -> None:
 
 def remedies(context: Context) -> Remedies:
     """A twin for a late one, what the planner says for a failed one; if all its tools can be repeated safely."""
-    roles = team_roles(discover_agents())
+    roles = roles_of(context)
 
     def safe_twice(sub: SubTask) -> bool:
+        if sub.role in context.peers:  # nobody here knows what it does
+            return False
         tools = tools_of(context.agents[sub.role])
         contracts = [contract_of(tool) for tool in tools if not sub.tools or tool.name in sub.tools]
         return all(it.effect in ("read", "idempotent") and not it.approval for it in contracts)
@@ -66,7 +68,7 @@ async def second_plan(context: Context, question: str, plan: Plan, findings: Seq
     found = [f"## {finding.title}\n{finding.text or finding.reason}" for finding in findings]
     ask = "Plan only what is still needed to answer the question, no sub-task if nothing is."
     told = "\n\n".join([question, "Findings:", *found, ask])
-    roles = team_roles(discover_agents())
+    roles = roles_of(context)
 
     def check(asked: Plan) -> Plan:
         return checked(joined(plan, asked), roles, context.limits) if asked.tasks else plan

@@ -10,7 +10,7 @@ from typing import Any
 from langgraph.types import interrupt
 from pydantic import ValidationError
 
-from agents.agent import discover_agents, team_roles, tools_of
+from agents.agent import roles_of, tools_of
 from agents.context import Context, Limits
 from agents.planner import Plan
 from graphs.plans import BadPlan, checked, estimates
@@ -26,7 +26,7 @@ class NotWanted(Exception):
 
 def reviewed(plan: Plan, context: Context, known: Usual) -> Plan:
     """The plan as a person wants it. Raises NotWanted when they reject it."""
-    roles, seconds, limits = team_roles(discover_agents()), estimates(plan, known.seconds), context.limits
+    roles, seconds, limits = roles_of(context), estimates(plan, known.seconds), context.limits
     asked = {
         "kind": KIND,
         "ref": KIND,
