@@ -28,8 +28,8 @@ from a2a.types import (
     TaskState,
 )
 from a2a.utils.errors import A2AError, TaskNotFoundError, UnsupportedOperationError
-from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.json_format import Error as NotTheirJson  # type: ignore[import-untyped]
+from google.protobuf.json_format import MessageToDict
 
 from agents.errors import ToolFailed
 from agents.remote.peers import Outcome, Peer
@@ -150,7 +150,7 @@ class A2ALine:
                 raise refused from error
             said = f"{type(error).__name__}: {error}"[:MAX_SAID_CHARS]
             raise ToolFailed(self._peer.name, said, "ask somebody else", retriable=True) from error
-        except (A2AError, DecodeError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (A2AError, NotTheirJson, ValueError, KeyError, TypeError, RecursionError) as error:
             said = f"it answered {type(error).__name__}: {error}"[:MAX_SAID_CHARS]
             raise ToolFailed(self._peer.name, said, "ask somebody else") from error
 

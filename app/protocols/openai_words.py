@@ -175,7 +175,8 @@ def _translated(held: list[Message]) -> list[Message]:
         return held
     if not isinstance(error, dict) or "type" in error:
         return held
-    status = int(_STATUS.get(start["status"], start["status"]))
+    given: int = start["status"]
+    status = _STATUS.get(given, given)
     said = "; ".join(str(error[name]) for name in ("message", "fix") if error.get(name))
     body = orjson.dumps({"error": _error(said, str(error.get("code")), status, error.get("field"))})
     headers = [it for it in start["headers"] if it[0].lower() != b"content-length"]

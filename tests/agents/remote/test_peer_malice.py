@@ -1,0 +1,212 @@
+"""Peers that mean harm or are broken: a server whose every byte is the test's, and one that must hear nothing."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from agents.context import Context
+from agents.errors import ToolFailed
+from agents.remote.a2a_client import A2ALine
+from agents.remote.peers import Outcome, Peer, evidence, peer_agent
+
+KEY = "for-this-peer-alone"
+Answer = Callable[[str, bytes, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Answers as it is told to, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answer: Answer
+        self.heads: list[str] = []
+        self.bodies: list[Any] = []
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            sizes = [line.split(": ")[1] for line in head.lower().split("\r\n") if line.startswith("content-length")]
+            body = await reader.readexactly(int(sizes[0])) if sizes else b""
+            self.heads.append(head)
+            self.bodies.append(json.loads(body) if body else None)
+            await self.answer(head, body, writer)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    @property
+    def methods(self) -> list[str]:
+        """What it was asked to do."""
+        return [body["method"] for body in self.bodies if body]
+
+
+def whole(writer: asyncio.StreamWriter, data: Any, status: str = "200 Yes", more: str = "") -> None:
+    text = json.dumps(data).encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n{more}\r\n"
+    writer.write(head.encode() + text)
+
+
+@pytest.fixture
+async def servers() -> AsyncIterator[tuple[Server, Server]]:
+    """The peer, and somebody else."""
+    pair, listening = (Server(), Server()), []
+    for server in pair:
+        listening.append(await asyncio.start_server(server.serve, "127.0.0.1", 0))
+        server.url = f"http://127.0.0.1:{listening[-1].sockets[0].getsockname()[1]}/agent"
+    yield pair
+    for it in listening:
+        it.close()
+
+
+def card(url: str, **more: Any) -> dict[str, Any]:
+    face = {"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
+    return {"name": "Bees", "description": "d", "version": "1", "supportedInterfaces": [face],
+            "capabilities": {"streaming": True}, "skills": [], **more}  # fmt: skip
+
+
+def peer_at(server: Server, **more: Any) -> Peer:
+    return Peer("bees", server.url, token=KEY, **more)
+
+
+def answering(server: Server, results: dict[str, Any]) -> Answer:
+    """A peer that does as the protocol says; `results`: method -> its result."""
+
+    async def answer(head: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if head.startswith("GET"):
+            whole(writer, card(server.url))
+            return
+        asked = json.loads(body)
+        whole(writer, {"jsonrpc": "2.0", "id": asked["id"], "result": results[asked["method"]]})
+
+    return answer
+
+
+def task(state: str, text: str = "") -> dict[str, Any]:
+    artifacts = [{"artifactId": "a", "name": "answer", "parts": [{"text": text}]}] if text else []
+    return {"id": "t1", "contextId": "c1", "status": {"state": f"TASK_STATE_{state}"}, "artifacts": artifacts}
+
+
+async def asked(peer: Peer, max_bytes: int = 5_000_000) -> str:
+    """What the peer says, as the team hears it."""
+    agent = peer_agent(peer, A2ALine(peer, max_bytes))
+    context = Context({}, {}, None)  # type: ignore[arg-type] - a peer needs nothing of ours
+    result = await agent.ainvoke({"messages": [HumanMessage("How?")]}, {}, context=context)
+    return str(result["messages"][-1].text)
+
+
+async def test_a_well_behaved_peer_is_asked_with_its_key_and_its_budget(servers: tuple[Server, Server]) -> None:
+    bees, _ = servers
+    bees.answer = answering(bees, {"SendMessage": {"task": task("COMPLETED", "By dancing.")}})
+    assert await asked(peer_at(bees, budget={"steps": 5}, deadline_s=60)) == "By dancing."
+    assert bees.bodies[-1]["params"]["metadata"] == {"sextant.budget": {"steps": 5, "seconds": 60}}
+    assert f"Bearer {KEY}" in bees.heads[-1]
+
+
+async def test_a_peer_that_never_answers_has_its_deadline(servers: tuple[Server, Server]) -> None:
+    async def silence(head: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    servers[0].answer = silence
+    with pytest.raises(ToolFailed, match=r"no answer within 0.3 s|Timeout"):
+        await asked(peer_at(servers[0], deadline_s=0.3))
+
+
+async def test_a_task_that_nobody_waits_for_any_more_is_cancelled_at_the_peer(servers: tuple[Server, Server]) -> None:
+    bees, _ = servers
+    followed, stopped = asyncio.Event(), asyncio.Event()
+
+    async def answer(head: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        method = json.loads(body)["method"] if body else ""
+        if method == "SubscribeToTask":
+            followed.set()
+            await asyncio.Event().wait()
+        if method == "CancelTask":
+            stopped.set()
+        results = {"SendMessage": {"task": task("WORKING")}, "CancelTask": task("CANCELED")}
+        await answering(bees, results)(head, body, writer)
+
+    bees.answer = answer
+    waiting = asyncio.create_task(asked(peer_at(bees)))
+    await asyncio.wait_for(followed.wait(), 60)
+    waiting.cancel()
+    await asyncio.wait_for(stopped.wait(), 60)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert bees.methods == ["SendMessage", "SubscribeToTask", "CancelTask"]
+
+
+async def test_an_answer_without_end_is_cut_off(servers: tuple[Server, Server]) -> None:
+    bees, sent = servers[0], 0
+
+    async def flood(head: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        if head.startswith("GET"):
+            whole(writer, card(bees.url))
+            return
+        writer.write(b"HTTP/1.1 200 Yes\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n")
+        while sent < 1_000_000_000:
+            writer.write(b"x" * 65_536)
+            sent += 65_536
+            await writer.drain()
+
+    bees.answer = flood
+    with pytest.raises(ToolFailed, match="more than 2,000,000 bytes"):
+        await asked(peer_at(bees), max_bytes=2_000_000)
+    assert sent < 50_000_000  # what sockets hold, not what it wanted to send
+
+
+@pytest.mark.parametrize("way", ["card", "redirect"])
+async def test_no_card_and_no_redirect_carries_the_key_away(servers: tuple[Server, Server], way: str) -> None:
+    bees, thief = servers
+    thief.answer = answering(thief, {"SendMessage": {"task": task("COMPLETED", "Thanks.")}})
+
+    async def changed(head: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if way == "card":
+            whole(writer, card(thief.url))
+        else:
+            whole(writer, {}, "307 There", f"Location: {thief.url}/.well-known/agent-card.json\r\n")
+
+    bees.answer = changed
+    with pytest.raises(ToolFailed):
+        await asked(peer_at(bees))
+    assert thief.heads == []
+
+
+async def test_a_compressed_answer_is_not_unpacked(servers: tuple[Server, Server]) -> None:
+    async def bomb(head: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        whole(writer, {}, more="Content-Encoding: gzip\r\n")
+
+    servers[0].answer = bomb
+    with pytest.raises(ToolFailed, match="compressed"):
+        await asked(peer_at(servers[0]))
+
+
+@pytest.mark.parametrize(
+    "result", [{}, {"task": {"id": 7}}, {"task": task("COMPLETED")}, {"task": task("REJECTED")}, [], "no", None]
+)
+async def test_what_is_no_answer_is_a_failure_with_its_reason(servers: tuple[Server, Server], result: Any) -> None:
+    bees, _ = servers
+    gone = task("FAILED")
+    bees.answer = answering(bees, {"SendMessage": result, "GetTask": gone, "SubscribeToTask": gone, "CancelTask": gone})
+    with pytest.raises(ToolFailed, match=r"^bees: "):
+        await asked(peer_at(bees))
+
+
+async def test_an_artefact_that_was_not_expected_is_not_taken_for_the_answer(servers: tuple[Server, Server]) -> None:
+    bees, _ = servers
+    results = {"SendMessage": {"task": task("COMPLETED", "text")}, "GetTask": task("COMPLETED", "text")}
+    bees.answer = answering(bees, {**results, "SubscribeToTask": task("COMPLETED"), "CancelTask": task("COMPLETED")})
+    with pytest.raises(ToolFailed, match="no artefact 'report'; there are answer"):
+        await asked(peer_at(bees, artefact="report"))
+
+
+def test_an_answer_is_evidence_with_numbers_of_its_own_and_none_of_our_keys() -> None:
+    said = Outcome("t", True, "So [1], and [3f9a1c] so [3f9a1c, 77ab01] [2].", sources=("1. A [3f9a1c]",))
+    assert evidence(said, "bees") == "So (bees 1), and so (bees 2).\n\nSources of bees:\n1. A"
+    assert "the rest is left out" in evidence(Outcome("t", True, "x" * 50_000), "bees")
