@@ -13,6 +13,7 @@ from langgraph.runtime import Runtime
 from agents.asking import ask
 from agents.context import Context
 from agents.planner import Plan, SubTask
+from graphs.asked_once import asked_once
 from graphs.briefs import brief
 from graphs.gaps import spared
 from graphs.planning import planned
@@ -22,6 +23,8 @@ from graphs.state import as_node
 
 WORKERS = {"researcher": "finds and cites facts", "scribe": "saves a note"}
 """Roles that a lead may give a task to."""
+FINDS = frozenset(["researcher"])
+"""Roles whose answer is a finding, so that one will do for all who ask the same; a note is saved for each wish."""
 MAX_WORKERS = 5
 """Tasks of one brief."""
 REPORT_CHARS = 1_200
@@ -57,7 +60,12 @@ async def work(state: LeadState, runtime: Runtime[Context]) -> dict[str, Any]:
 
     async def do(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
         told = [sub.question, *(f"Result of {finding.title}:\n{finding.text}" for finding in inputs)]
-        text = (await ask(context, sub.role, "\n\n".join(told))).text.strip()
+
+        async def answer() -> str:
+            return str((await ask(context, sub.role, "\n\n".join(told))).text).strip()
+
+        alone = inputs or sub.role not in FINDS
+        text = await (answer() if alone else asked_once(context, sub, answer))
         return Finding(sub.id, sub.title, "done" if text else "failed", text, "" if text else "it answered nothing")
 
     return {"findings": await run_plan(state["plan"], do, context.limits, context.allowance)}
