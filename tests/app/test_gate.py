@@ -27,7 +27,7 @@ from app.settings import Settings
 
 GATES = Gates()
 OPEN_ROUTES = {"/health", "/ready", "/login", "/logout"}
-SHARED = {"document_id", "ingest_id", "chunk_id", "assistant_id", "server"}
+SHARED = {"document_id", "ingest_id", "chunk_id", "assistant_id", "server", "model", "graph"}
 """What belongs to everybody who may come in."""
 
 RUN = {"assistant_id": "says", "input": human("x")}
