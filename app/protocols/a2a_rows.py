@@ -5,7 +5,7 @@ from typing import Any
 
 from a2a.types import ListTasksRequest, TaskState
 
-from app.borders import Rejected
+from app.borders import Rejected, checked_id
 from app.postgres import Pool
 from app.protocols.a2a_words import STATES
 
@@ -31,6 +31,8 @@ async def listed(
     if asked.page_token and not (asked.page_token.isdigit() and len(asked.page_token) < 10):
         raise Rejected("page_token_invalid", "pageToken: it is none of ours", field="pageToken",
                        fix="send the nextPageToken of the page before")  # fmt: skip
+    if asked.context_id:
+        checked_id(asked.context_id, "contextId")
     offset = int(asked.page_token or 0)
     states = [name for name, state in STATES.items() if state == asked.status]
     since = asked.status_timestamp_after.ToJsonString() if asked.HasField("status_timestamp_after") else None

@@ -256,7 +256,7 @@ class Tasks(RequestHandler):
 
     async def _run(self, run_id: str, context: ServerCallContext) -> Row:
         """A run of this owner and of this agent; anybody else's is not there."""
-        run = await self._get_app().runs.run(run_id, _owner(context))
+        run = await self._get_app().runs.run(_known(run_id), _owner(context))
         if run["graph"] != _graph(context):
             raise NotFound(f"there is no task {run_id}")
         return run
@@ -337,6 +337,14 @@ def _owner(context: ServerCallContext) -> str:
 
 def _graph(context: ServerCallContext) -> str:
     return str(context.state["graph"])
+
+
+def _known(id_: str) -> str:
+    """An id that could be one of ours; one that could not is as little there as one that is not."""
+    try:
+        return checked_id(id_, "id")
+    except Rejected as rejected:
+        raise NotFound("there is no such task") from rejected
 
 
 def _digest(*parts: str) -> str:

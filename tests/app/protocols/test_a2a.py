@@ -1,6 +1,7 @@
 """Graphs as A2A agents, asked by the SDK's own client over a real socket, in both of its ways."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -208,6 +209,27 @@ async def test_plain_wrong_requests_are_answered_in_the_protocols_shape(server: 
         broken = (await http.post("says", content=b"{")).json()
         old = (await http.post("says", json=body, headers={"A2A-Version": "0.1"})).json()
     assert [it["error"]["code"] for it in (missing, unknown, broken, old)] == [-32602, -32601, -32700, -32009]
+
+
+ODD = {"nul": "a\x00b", "half": "\ud800", "long": "x" * 5_000, "bee": "\U0001f41d", "empty": " "}
+METHODS = ("SendMessage", "SendStreamingMessage", "GetTask", "ListTasks", "CancelTask", "SubscribeToTask")
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+async def test_no_text_and_no_depth_breaks_it(server: House, text: str) -> None:
+    message = {"messageId": text, "role": "ROLE_USER", "parts": [{"text": text}], "contextId": text}
+    async with httpx.AsyncClient(base_url=f"{server.url}/api/a2a/", headers={"A2A-Version": "1.0"}) as http:
+        for method in (*METHODS, "CreateTaskPushNotificationConfig", "DeleteTaskPushNotificationConfig"):
+            for more in ({}, {"contextId": "c"}, {"taskId": text, "parts": [{"data": [[[text]]]}]}):
+                params = {"message": message | more, "id": text, "taskId": text, "contextId": text, "url": text,
+                          "metadata": {text: text}, "pageToken": text}  # fmt: skip
+                body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+                answer = await http.post("rests", content=body)
+                assert answer.status_code == 200
+                assert '"code":-32603' not in answer.text.replace(" ", ""), (method, answer.text)
+        deep = b'{"jsonrpc":"2.0","id":1,"method":"GetTask","params":{"id":' + b"[" * 9_000 + b"]" * 9_000 + b"}}"
+        assert "error" in (await http.post("rests", content=deep)).text
+        assert (await http.post("rests/message:send", content=deep)).status_code < 500
 
 
 INSIDE = (
