@@ -8,15 +8,20 @@ from pydantic import BaseModel
 from agents.agent import recursion_limit
 from agents.context import Context
 from agents.errors import Unreadable
+from agents.middleware import NO_ANSWER
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
 async def ask(context: Context, name: str, *messages: str | AnyMessage) -> AIMessage:
-    """What agent `name` answers. Texts are put as the person's. Raises RunError, and interrupts pass through."""
+    """What agent `name` answers. Texts are put as the person's. Raises RunError, and interrupts pass through.
+
+    The sentence of an agent that was made to stop before it had an answer is none: who asks gets an empty one, so that
+    a part that came to nothing is called missing and can be tried again.
+    """
     answer = (await _asked(context, name, messages))["messages"][-1]
     assert isinstance(answer, AIMessage)  # an agent's loop ends with nothing else
-    return answer
+    return answer.model_copy(update={"content": ""}) if answer.text == NO_ANSWER else answer
 
 
 async def ask_for(context: Context, name: str, shape: type[Shape], *messages: str | AnyMessage) -> Shape:
