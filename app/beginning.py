@@ -31,11 +31,13 @@ def _joined(channel: Any, before: Mapping[str, Any], name: str, value: Any) -> A
 def before_team(shape: Shape, upcoming: Collection[str]) -> str | None:
     """Node behind which the team comes next once more; None when a graph has no team, or its work is not over.
 
+    Of several nodes with parts one is taken by a choice that all of them stand behind, and is taken again.
+
     `upcoming` are the nodes that would come next. A team that has not ended is not sent back: what its finished
     sub-tasks came to is kept with the step that it is in.
     """
     leads = shape.before()
-    team = next((node.id for node in shape.nodes if node.team), None)
+    team = next((node.id for node in shape.nodes if node.parts), None)
     if team is None or not all(_leads(leads, team, node) for node in upcoming):
         return None
     return next(iter(leads[team]), "__start__")

@@ -86,7 +86,7 @@ class Claim:
         self._task: asyncio.Task[Any] | None = None
         self._told_to_stop = False
         self._redo = bool(run["input"].get("redo"))
-        self._teams = [node.id for node in activity.shape.nodes if node.team] if activity else []
+        self._teams = [node.id for node in activity.shape.nodes if node.parts] if activity else []
         self.control = RunControl()
         self.allowance = _allowance(context.allowance.budget, run, view)
         forked_from = (run["input"].get("fork") or {}).get("run_id")

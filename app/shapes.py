@@ -29,6 +29,8 @@ class Node:
     title: str
     speaks: bool = False
     team: bool = False
+    parts: bool = False
+    """It has parts that can be done again by themselves, as a team has."""
     agent: bool = False
 
 
@@ -90,7 +92,7 @@ def read_shape(compiled: Any) -> Shape:
 def _node(id_: str, metadata: Mapping[str, Any]) -> Node:
     title = str(metadata.get("title") or id_.replace("_", " ").capitalize())
     flags = {name: bool(metadata.get(name)) for name in ("speaks", "team", "agent")}
-    return Node(id_, title, **flags)
+    return Node(id_, title, parts=flags["team"] or bool(metadata.get("parts")), **flags)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class Steering:
         if run["status"] != "succeeded":
             return await self.resume(run_id, budget, owner)
         activity = self._activities.get(run["graph"])
-        if not activity or not any(node.team for node in activity.shape.nodes) or not run["output"]["missing"]:
+        if not activity or not any(node.parts for node in activity.shape.nodes) or not run["output"]["missing"]:
             raise Rejected("nothing_to_retry", "run: nothing in it is missing", field="run_id", fix="ask anew instead")
         change: Row = {"redo": True} | ({"budget": checked_budget(budget)} if budget is not None else {})
         return await self._again(run, "status = 'succeeded'", change, owner)

@@ -20,10 +20,16 @@ LOOK_UPS: dict[Kind, dict[str, str]] = {
 """Branch -> what it looks up, each beside the others: a label, and with regard to what."""
 
 
+class Looking(ChatState, total=False):
+    """What a look-up reads: the conversation, and what it found before, where only the rest is looked up again."""
+
+    findings: list[Finding]
+
+
 def looking_up(kind: Kind) -> Callable[..., Awaitable[dict[str, Any]]]:
     """The node of one branch: its fixed plan, every part of it at once."""
 
-    async def look_up(state: ChatState, runtime: Runtime[Context]) -> dict[str, Any]:
+    async def look_up(state: Looking, runtime: Runtime[Context]) -> dict[str, Any]:
         request, context = question_of(state), runtime.context
 
         async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
@@ -35,7 +41,9 @@ def looking_up(kind: Kind) -> Callable[..., Awaitable[dict[str, Any]]]:
             SubTask(id=label, title=label, question=_aimed(request, regard), role="librarian", depends_on=[])
             for label, regard in LOOK_UPS[kind].items()
         ]
-        return {"findings": await run_plan(Plan(tasks=tasks, note=""), work, context.limits, context.allowance)}
+        known = {it.task_id: it for it in state.get("findings", ()) if it.state == "done"}
+        plan = Plan(tasks=tasks, note="")
+        return {"findings": await run_plan(plan, work, context.limits, context.allowance, known)}
 
     return look_up
 

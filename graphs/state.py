@@ -24,6 +24,7 @@ def as_node(title: str, *, speaks: bool = False, **more: Any) -> dict[str, Any]:
     """Metadata of a node for whoever draws it.
 
     `speaks`: the tokens of this node's model are the answer. `agent=NAME`: the node is one agent's loop of reasoning
-    and acting. `team=True`: the node spreads into the sub-agents of a plan.
+    and acting. `team=True`: the node spreads into the sub-agents of a plan. `parts=True`: it runs parts of its own, by
+    `run_plan` with what is known of them, so that one that is missing can be tried again.
     """
     return {"title": title, "speaks": speaks, **more}

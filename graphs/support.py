@@ -50,9 +50,9 @@ async def route(state: SupportState, runtime: Runtime[Context]) -> dict[str, Any
 
 
 async def draft(state: SupportState, runtime: Runtime[Context]) -> dict[str, Any]:
-    """The reply, from what was found and what was not."""
+    """The reply, from what was found and what was not; another one when more was found, and no defect of the first."""
     made = await needed(runtime.context, "clerk", brief(question_of(state), state["findings"]))
-    return {"reply": made.text}
+    return {"reply": made.text, "rounds": [], "missing": [it for it in state["missing"] if it["title"] == "Routing"]}
 
 
 async def policy(state: SupportState, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -96,7 +96,8 @@ def build() -> StateGraph[SupportState, Context]:
     """START -> route -> one branch -> draft -> policy -> (revise -> policy)* -> send -> END."""
     builder = StateGraph(SupportState, context_schema=Context).add_node(route, metadata=as_node("Route"))
     for kind in LOOK_UPS:
-        builder.add_node(kind, looking_up(kind), metadata=as_node(kind.capitalize())).add_edge(kind, "draft")
+        desk = as_node(kind.capitalize(), parts=True)
+        builder.add_node(kind, looking_up(kind), metadata=desk).add_edge(kind, "draft")
     return (
         builder.add_node(draft, metadata=as_node("Draft", speaks=True))
         .add_node(policy, metadata=as_node("Policy"))

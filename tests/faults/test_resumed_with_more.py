@@ -7,13 +7,13 @@ import pytest
 from extent import LONGEST_S, extent
 from fleet import Field, Verdict, until
 from patterns import CHAT, RESEARCH, Pattern
-from shapes import TEAM
+from shapes import SUPPORT, TEAM
 from stored import stored
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow, pytest.mark.timeout(LONGEST_S)]
 
 MORE = {"steps": 100}
-ENOUGH = {"chat": 3, "research": 15, "team": 24}
+ENOUGH = {"chat": 3, "research": 15, "team": 24, "support": 12}
 """Steps with which nothing is left out, with a fifth in hand for the conclusion."""
 AT_ONCE = 8
 
@@ -30,7 +30,7 @@ def faults(verdict: Verdict) -> dict[str, Any]:
     return {name: found for name, found in verdict.faults().items() if name != "missing"}
 
 
-@pytest.mark.parametrize("pattern", [CHAT, RESEARCH, TEAM], ids=lambda it: it.name)
+@pytest.mark.parametrize("pattern", [CHAT, RESEARCH, TEAM, SUPPORT], ids=lambda it: it.name)
 async def test_one_command_with_a_larger_budget_does_what_a_smaller_one_left_out(
     field: Field, pattern: Pattern
 ) -> None:
