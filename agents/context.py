@@ -13,6 +13,7 @@ from agents.counting import Counter
 from agents.effects import Ledger
 from agents.memory import Memory
 from agents.remote.remotes import Remotes
+from agents.sandbox.box import Sandbox
 from retrieval.documents import Hit
 
 
@@ -109,6 +110,8 @@ class Context:
     """The open web; None where it is switched off."""
     artefacts: Artefacts | None = None
     """Where the run keeps figures and files; None where no run is behind the call, as in a test of one graph."""
+    sandbox: Sandbox | None = None
+    """Where code that a model wrote runs; None where none may."""
     board: Blackboard | None = None
     """What the agents of this conversation share."""
     asked: str | None = None

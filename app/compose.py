@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -15,6 +16,8 @@ from agents.agent import assemble, discover_agents
 from agents.allowance import Allowance, Budget
 from agents.context import Context, Limits
 from agents.remote.remotes import Remotes
+from agents.sandbox.box import Bounds
+from agents.sandbox.choice import Chosen
 from agents.tracing import untraced_is_free
 from app.activities import Activity, discover_activities
 from app.demo_process import demo_model
@@ -104,6 +107,7 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
             web=await stack.enter_async_context(reading(settings)),
             counters={role: ServedTokens(models.endpoint(role)) for role in models},
             remotes=remotes,
+            sandbox=await stack.enter_async_context(running_code(settings)),
             peers=lines,
         )
         store = await stack.enter_async_context(opened_store(pool))
@@ -226,6 +230,22 @@ async def reading(settings: Settings) -> AsyncIterator[Web | None]:
         if web:
             stack.push_async_callback(web.aclose)
         yield web
+
+
+@asynccontextmanager
+async def running_code(settings: Settings) -> AsyncIterator[Chosen]:
+    """The sandbox; what it is, it finds out when the first code comes."""
+    sandbox = Chosen(settings.sandbox, sandbox_bounds(settings))
+    try:
+        yield sandbox
+    finally:
+        await sandbox.aclose()
+
+
+def sandbox_bounds(settings: Settings) -> Bounds:
+    """Bounds of one run of code."""
+    wall_s = settings.sandbox_timeout_s
+    return Bounds(wall_s=wall_s, cpu_s=math.ceil(wall_s), memory_bytes=settings.sandbox_memory_mb * 1_000_000)
 
 
 def retention_of(settings: Settings, pool: Pool) -> Retention:

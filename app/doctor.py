@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic_monty import Monty, MontyError, ResourceLimits
-
 from agents.agent import discover_agents
 from agents.errors import ToolFailed
 from agents.remote.remotes import Lost
 from agents.remote.servers import Server
+from agents.sandbox.box import NoIsolation
+from agents.sandbox.boxes import Bubblewrap
+from agents.sandbox.choice import prove
 from app.activities import discover_activities
-from app.compose import deadlines, embedder, endpoints, retention_of
+from app.compose import deadlines, embedder, endpoints, retention_of, running_code, sandbox_bounds
 from app.demo_process import demo_model
 from app.launch import described
 from app.models import Models, Probe
@@ -44,8 +45,6 @@ TABLES = {
     "memory": ("memories", "memory_marks", "board_entries", "board_claims", "store"),
 }
 """What is stored -> its tables. The first of each counts the things."""
-SANDBOX_LIMIT_S = 0.3
-SANDBOX_TIMEOUT_S = 5.0
 CHECK_TIMEOUT_S = 120.0
 
 Mark = Literal["ok", "warn", "fail"]
@@ -303,31 +302,36 @@ async def _greeted(server: Server) -> Finding:
 
 
 async def _sandbox(settings: Settings) -> AsyncGenerator[Finding, None]:
-    """In its own process, killed from outside: an endless loop must end and a file must stay closed."""
-    began = time.perf_counter()
-    problem = await asyncio.to_thread(_tried_to_break_out)
-    took_ms = (time.perf_counter() - began) * 1000
-    if problem:
-        yield Finding("sandbox", "fail", problem, "Install Sextant again; code of a model must not run like this.")
+    """Code that tries what it must not be able to do, in the sandbox that runs would use."""
+    if settings.sandbox == "off":
+        yield Finding("sandbox", "ok", "off: agents run no code")
+        return
+    async with running_code(settings) as sandbox:
+        try:
+            found = await sandbox.found()
+            began = time.perf_counter()
+            outcome = await found.run("sum([n * n for n in [1, 2, 3]])")
+        except NoIsolation as missing:
+            yield Finding("sandbox", "fail", f"{missing.reason}; code is refused", missing.fix)
+            return
+        took_ms = (time.perf_counter() - began) * 1000
+    if outcome.printed.strip() != "14":
+        wrong = outcome.problem or outcome.printed.strip()
+        yield Finding("sandbox", "fail", f"{found.name} calculates wrongly: {wrong}", "Install Sextant again.")
+    elif found.name == "bubblewrap":
+        yield Finding("sandbox", "ok", f"bubblewrap isolates; numpy, pandas, plots; a run takes {took_ms:.0f} ms")
     else:
-        found = f"it calculates, an endless loop ends at its limit, files stay closed ({took_ms:.0f} ms)"
-        yield Finding("sandbox", "ok", found)
-    bwrap = shutil.which("bwrap")
-    yield Finding("bubblewrap", "ok", f"found at {bwrap}" if bwrap else "not installed; nothing needs it yet")
+        small = f"{found.name}: small computations, no numpy and no plots; a run takes {took_ms:.0f} ms"
+        wanted = settings.sandbox == "monty"
+        yield Finding("sandbox", "ok" if wanted else "warn", small, "" if wanted else await _why_small(settings))
 
 
-def _tried_to_break_out() -> str:
-    """What the sandbox let happen that it must not; empty when it held."""
-    limits: ResourceLimits = {"max_feed_duration_secs": SANDBOX_LIMIT_S, "max_memory": 32_000_000}
-    with Monty(max_processes=1, checkout_timeout=SANDBOX_TIMEOUT_S, request_timeout=SANDBOX_TIMEOUT_S) as pool:
-        with pool.checkout(limits=limits) as session:
-            if session.feed_run("sum(n * n for n in [1, 2, 3])") != 14:
-                return "it calculates wrongly"
-        for code, what in (("while True:\n    pass", "run for ever"), ("open('/etc/passwd').read()", "read a file")):
-            with pool.checkout(limits=limits) as session:
-                try:
-                    session.feed_run(code)
-                except MontyError:
-                    continue
-            return f"code in it could {what}"
-    return ""
+async def _why_small(settings: Settings) -> str:
+    boxes = Bubblewrap(sandbox_bounds(settings))
+    try:
+        await prove(boxes)
+    except NoIsolation as missing:
+        return f"For real Python: {missing.fix} ({missing.reason})."
+    finally:
+        await boxes.aclose()
+    return "Start it again: bubblewrap works by now."

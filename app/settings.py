@@ -135,6 +135,16 @@ class Settings(BaseSettings):
     """Remote agents that a plan may give work to, as JSON: `[{"name": .., "url": .., "about": .., "token_env": ..}]`;
     `app/peers.py` shows all fields."""
 
+    sandbox: Literal["auto", "bubblewrap", "monty", "off"] = "auto"
+    """Where code that a model wrote runs. auto: bubblewrap where it isolates, else a small interpreter of a part of
+    Python. off: nowhere. What cannot be isolated is refused, never run bare."""
+
+    sandbox_timeout_s: float = Field(default=20, gt=0, le=55)
+    """Then the code is killed, with all that it has started."""
+
+    sandbox_memory_mb: int = Field(default=512, ge=128, le=65_536)
+    """Memory of one run of code, all of its processes together."""
+
     cors_origins: str = ""
     """Other sites whose pages may call the API, separated by commas: `http://localhost:3000` for agent-chat-ui."""
 

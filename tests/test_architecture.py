@@ -43,12 +43,13 @@ HOMES = {
     "typer": ["app/cli.py"],
     "a2a": ["agents/remote/a2a_client.py", "app/protocols/a2a_*.py"],
     "mcp": ["agents/remote/mcp_*.py", "app/protocols/mcp_server.py"],
+    "pydantic_monty": ["agents/sandbox/monty.py"],
     "uvicorn": ["app/serving.py"],
     "fastapi": ["app/server.py", "app/serving.py", "app/gate.py", "app/replies.py", "app/*_api.py",
                 "app/agent_protocol/", "app/protocols/"],
     # whoever writes rows needs its JSON, whoever answers for the database its errors; see also CONNECT
     "psycopg": ["app/postgres.py", "app/embedded_postgres.py", "app/journal.py", "app/ledger.py", "app/runs.py",
-                "app/blackboard.py", "app/memory.py",
+                "app/blackboard.py", "app/memory.py", "app/artefacts.py",
                 "app/steering.py", "app/work.py", "app/claim.py", "app/queue.py", "app/batch.py", "app/server.py",
                 "app/gate.py", "app/agent_protocol/"],
 }  # fmt: skip
@@ -57,6 +58,8 @@ HOMES = {
 CONNECT = ("app/postgres.py", "app/embedded_postgres.py", "app/journal.py")
 
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", ".create_subprocess_shell"}
+INSIDE_THE_SANDBOX = "agents/sandbox/inside.py"
+"""The one file that executes what others wrote; no other module may import it."""
 FORBIDDEN_IMPORTS = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
 FORBIDDEN_KEYWORDS = {"shell", "allow_pickle", "allow_dangerous_deserialization"}
 
@@ -200,6 +203,7 @@ def test_nothing_is_executed_unpickled_or_given_to_a_shell() -> None:
         f"{at(path, node)} {ast.unparse(node.func)}"
         for path, node in every(ast.Call)
         if isinstance(node, ast.Call)
+        and path != INSIDE_THE_SANDBOX
         and {ast.unparse(node.func), "." + ast.unparse(node.func).rpartition(".")[2]} & FORBIDDEN_CALLS
     ]
     keywords = [
@@ -212,6 +216,8 @@ def test_nothing_is_executed_unpickled_or_given_to_a_shell() -> None:
     modules = [
         f"{path} {name}" for path in sources() for name in imports(path) if name.partition(".")[0] in FORBIDDEN_IMPORTS
     ]
+
+    modules += [path for path in sources() if module_of(INSIDE_THE_SANDBOX) in imports(path)]
 
     assert calls + keywords + modules == []
 

@@ -1,0 +1,62 @@
+"""Small computations where there is no bubblewrap: an interpreter of a part of Python, in a process of its own.
+
+It has no files, no network and no numpy to begin with: there is nothing to keep it from. Each run is a new process.
+"""
+
+from typing import Any
+
+from pydantic_monty import AsyncMonty, CollectString, MontyError, ResourceLimits
+
+from agents.sandbox.box import BOUNDS, Bounds, NoIsolation, Outcome
+
+START_S = 10.0
+GRACE_S = 5.0
+"""After its own limit, for what its interpreter cannot interrupt; then the process is killed."""
+LACKS = (
+    "Here runs a part of Python without numpy, pandas, plots, files, generators and inheritance: "
+    "write it with lists, dicts, functions, math and random."
+)
+
+
+class Monty:
+    """Runs code in an interpreter that can only calculate."""
+
+    name = "monty"
+
+    def __init__(self, bounds: Bounds = BOUNDS) -> None:
+        """`bounds`: time and memory are kept by the interpreter, the rest does not arise."""
+        self.bounds = bounds
+
+    async def run(self, code: str) -> Outcome:
+        """Run it in a process of its own."""
+        bounds = self.bounds
+        limits: ResourceLimits = {"max_feed_duration_secs": bounds.wall_s, "max_memory": bounds.memory_bytes}
+        printed = CollectString(max_bytes=bounds.output_bytes)
+        try:
+            async with (
+                AsyncMonty(max_processes=1, checkout_timeout=START_S, request_timeout=bounds.wall_s + GRACE_S) as pool,
+                pool.checkout(limits=limits) as session,
+            ):
+                value = await session.feed_run(code, print_callback=printed)
+        except MontyError as error:
+            return _ended(error, printed.output, bounds)
+        except OSError as error:
+            raise NoIsolation(f"the interpreter cannot be started: {error}", "install pydantic-monty again") from error
+        return Outcome("done", printed.output + _shown(value))
+
+    async def aclose(self) -> None:
+        """Nothing is kept between runs."""
+
+
+def _shown(value: Any) -> str:
+    """The value of a last expression, as in a notebook."""
+    return "" if value is None else f"{value}\n"
+
+
+def _ended(error: MontyError, printed: str, bounds: Bounds) -> Outcome:
+    said = str(error).strip() or type(error).__name__
+    if "TimeoutError" in said or "timed out" in said:
+        return Outcome("timed_out", printed, problem=f"it was not done within {bounds.wall_s:g} s")
+    if "MemoryError" in said:
+        return Outcome("memory", printed, problem=f"it needed more than {bounds.memory_bytes / 1e6:,.0f} MB of memory")
+    return Outcome("failed", f"{printed}{said}\n{LACKS}")
