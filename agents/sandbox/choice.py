@@ -10,7 +10,7 @@ from typing import Literal
 
 from agents.sandbox.box import BOUNDS, Bounds, NoIsolation, Outcome
 from agents.sandbox.boxes import Bubblewrap
-from agents.sandbox.monty import Monty
+from agents.sandbox.monty import SmallPython
 
 log = logging.getLogger(__name__)
 
@@ -64,25 +64,25 @@ class Chosen:
     def __init__(self, mode: Mode = "auto", bounds: Bounds = BOUNDS) -> None:
         """`mode`: as in SEXTANT_SANDBOX."""
         self._mode, self._bounds = mode, bounds
-        self._found: Bubblewrap | Monty | None = None
+        self._found: Bubblewrap | SmallPython | None = None
         self._turn = asyncio.Lock()
 
     async def run(self, code: str) -> Outcome:
         """Run it in the one that was found."""
         return await (await self.found()).run(code)
 
-    async def found(self) -> Bubblewrap | Monty:
+    async def found(self) -> Bubblewrap | SmallPython:
         """The sandbox that this machine can keep. Raises NoIsolation with what is missing."""
         async with self._turn:
             if self._found is None:
                 self._found = await self._look()
             return self._found
 
-    async def _look(self) -> Bubblewrap | Monty:
+    async def _look(self) -> Bubblewrap | SmallPython:
         if self._mode == "off":
             raise NoIsolation("SEXTANT_SANDBOX is off", "set it to auto to run code apart from everything else")
         if self._mode == "monty":
-            return Monty(self._bounds)
+            return SmallPython(self._bounds)
         boxes = Bubblewrap(self._bounds)
         try:
             await prove(boxes)
@@ -91,7 +91,7 @@ class Chosen:
             if self._mode == "bubblewrap":
                 raise
             log.warning("code runs in the small interpreter, without numpy and plots: %s", missing)
-            return Monty(self._bounds)
+            return SmallPython(self._bounds)
         except BaseException:
             await boxes.aclose()
             raise

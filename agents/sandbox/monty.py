@@ -3,9 +3,10 @@
 It has no files, no network and no numpy to begin with: there is nothing to keep it from. Each run is a new process.
 """
 
+import asyncio
 from typing import Any
 
-from pydantic_monty import AsyncMonty, CollectString, MontyError, ResourceLimits
+from pydantic_monty import CollectString, Monty, MontyError, ResourceLimits
 
 from agents.sandbox.box import BOUNDS, Bounds, NoIsolation, Outcome
 
@@ -18,7 +19,7 @@ LACKS = (
 )
 
 
-class Monty:
+class SmallPython:
     """Runs code in an interpreter that can only calculate."""
 
     name = "monty"
@@ -29,15 +30,19 @@ class Monty:
 
     async def run(self, code: str) -> Outcome:
         """Run it in a process of its own."""
+        # in a thread: the library's own event loop can abort this process at its exit
+        return await asyncio.to_thread(self._run, code)
+
+    def _run(self, code: str) -> Outcome:
         bounds = self.bounds
         limits: ResourceLimits = {"max_feed_duration_secs": bounds.wall_s, "max_memory": bounds.memory_bytes}
         printed = CollectString(max_bytes=bounds.output_bytes)
         try:
-            async with (
-                AsyncMonty(max_processes=1, checkout_timeout=START_S, request_timeout=bounds.wall_s + GRACE_S) as pool,
+            with (
+                Monty(max_processes=1, checkout_timeout=START_S, request_timeout=bounds.wall_s + GRACE_S) as pool,
                 pool.checkout(limits=limits) as session,
             ):
-                value = await session.feed_run(code, print_callback=printed)
+                value = session.feed_run(code, print_callback=printed)
         except MontyError as error:
             return _ended(error, printed.output, bounds)
         except OSError as error:
