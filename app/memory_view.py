@@ -6,6 +6,7 @@ from typing import Any
 
 MOST = 200
 """Entries of a view, the newest; all are in the events."""
+MAX_SAID_CHARS = 80
 _DOES = {"board": "wrote on the board", "fact": "remembered", "lesson": "kept a lesson", "page": "paged out"}
 
 
@@ -22,7 +23,8 @@ class MemoryView:
         if (same := tuple(entry.values())) not in self._known:
             self._known.add(same)
             self._add({"did": "written", "at": at, "lane": lane, **entry})
-        return f"{_DOES.get(str(entry['place']), 'wrote')}: {entry['key']}, version {entry['version']}"
+        said = str(entry["text"] or entry["key"])
+        return f"{_DOES.get(str(entry['place']), 'wrote')}, version {entry['version']}: {said[:MAX_SAID_CHARS]}"
 
     def recalled(self, data: Mapping[str, Any], at: float, lane: str) -> None:
         """Take what was put beside a question."""

@@ -18,7 +18,7 @@ def test_every_write_shows_its_author_and_its_version() -> None:
     view = project(CHAT, events)
 
     assert view.memory.entries == [{"did": "written", "at": 1.0, "lane": "answer", **WRITTEN}]
-    assert view.lanes["answer"].activity == "remembered: m1, version 2"
+    assert view.lanes["answer"].activity == "remembered, version 2: The budget is 500 euros."
 
 
 def test_what_was_used_and_what_left_is_shown_too() -> None:

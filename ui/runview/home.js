@@ -1,21 +1,36 @@
 // Before the first question: what this is, four examples that each show the true shape of their graph, and honest words
 // about the demo model.
 
+const FIRST = 4; // a newcomer chooses among a handful; who knows what a debate is asks for the rest
+
 class Home {
   constructor(onAsk) {
     this.onAsk = onAsk;
+    this.wide = false;
     this.cards = el("div", { class: "cards" });
+    this.more = button("", { kind: "quiet", onClick: () => this.unfold() });
     this.banner = el("p", { class: "banner" }, el("b", { class: "badge" }, "Demo model"), (this.words = el("span", {})));
     this.root = el("section", { class: "home", hidden: true },
       el("h1", {}, "What should the agents work on?"),
       el("p", { class: "lead" },
         "They plan, work side by side, and cite the page for what they say. You watch every step, and can stop them."),
-      this.cards, this.banner);
+      this.cards, this.more, this.banner);
+  }
+
+  unfold() {
+    this.wide = !this.wide;
+    this.update(this.info);
+    if (this.wide) this.cards.children[FIRST].focus({ preventScroll: true });
   }
 
   update(info) {
+    this.info = info;
     const graphs = new Map(info.graphs.map((graph) => [graph.name, graph]));
-    keyed(this.cards, info.examples, (example) => example.question, (example) => this.makeCard(example, graphs.get(example.graph)),
+    const rest = info.examples.length - FIRST;
+    show(this.more, rest > 0);
+    setText(this.more, this.wide ? "Fewer examples" : `${plural(rest, "example")} of other shapes of team`);
+    setAttr(this.more, "aria-expanded", this.wide ? "true" : "false");
+    keyed(this.cards, this.wide ? info.examples : info.examples.slice(0, FIRST), (example) => example.question, (example) => this.makeCard(example, graphs.get(example.graph)),
       () => {});
     show(this.banner, info.demo);
     const documents = info.index.documents;
