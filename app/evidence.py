@@ -1,4 +1,4 @@
-"""What a run has found and what it cites: passages by citation key, and the numbers that a reader sees. Pure."""
+"""What a run has found, made and cites: passages by citation key, and the numbers that a reader sees. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,7 +12,15 @@ class Evidence:
 
     def __init__(self) -> None:
         self.sources: dict[str, dict[str, Any]] = {}
+        self.artefacts: dict[str, dict[str, Any]] = {}
+        """Figures and files that tools made, by id, in order."""
         self._cited: dict[str, None] = {}
+
+    def told(self, outcome: Mapping[str, Any], by: str) -> str:
+        """Take what a tool's end says; what it found, in words, "" for nothing."""
+        for made in outcome.get("artefacts", ()):
+            self.artefacts.setdefault(made["id"], dict(made))
+        return self.found(outcome.get("sources", ()), by)
 
     def found(self, sources: Iterable[Mapping[str, Any]], by: str) -> str:
         """Keep what a search returned; what that was, in words, "" for nothing."""

@@ -156,6 +156,7 @@ class LiveView:
             "findings": [self._finding(lane, numbers) for lane in view.team() if lane.text],
             "answer": self._answer(numbers),
             "sources": _sources(view, numbers),
+            "artefacts": list(view.evidence.artefacts.values()),
             "missing": view.missing,
             "error": view.error,
             "memory": view.memory.entries,

@@ -71,6 +71,7 @@ def output_of(answer: str, view: RunView, values: Mapping[str, Any] | None = Non
         "answer": answer,
         "text": numbered(answer, numbers),
         "sources": [{"n": numbers[key], **view.sources[key]} for key in cited],
+        "artefacts": list(view.evidence.artefacts.values()),
         "missing": missing,
         "meters": meters,
         "budget_reached": None,

@@ -310,7 +310,7 @@ class RunView:
             return
         lane = self.lanes[call.lane]
         call.segment.end, call.segment.failed = at, not event.data.get("ok", True)
-        if words := self.evidence.found(event.data.get("sources", ()), lane.title):
+        if words := self.evidence.told(event.data, lane.title):
             lane.activity = words
         elif call.segment.failed:
             lane.activity = str(event.data.get("text", "the tool failed"))[:MAX_ACTIVITY_CHARS]

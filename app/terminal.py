@@ -267,6 +267,7 @@ def finished(view: JSON, width: int) -> Group:
         parts += [drawn_blocks(view["answer"]["blocks"]), Text("")]
     if cited := [source for source in view["sources"] if source["cited"]]:
         parts += [Text("Sources", style="bold"), *(_source(source) for source in cited), Text("")]
+    parts += [Text(f"Made: {line}") for line in made_lines(view)]
     parts += [Text(f"Missing: {it['title']}, {it['reason']}", style="yellow") for it in view["missing"]]
     return Group(*parts)
 
@@ -301,6 +302,11 @@ def place(source: Mapping[str, Any]) -> str:
     return ", ".join(part for part in (source["document"], page, source["heading"]) if part)
 
 
+def made_lines(view: JSON) -> list[str]:
+    """`plot.png, 21 kB: /api/artefacts/3f9a...`, one line for each thing that a tool made."""
+    return [f"{it['name']}, {it['size'] / 1e3:,.0f} kB: /api/artefacts/{it['id']}" for it in view.get("artefacts", ())]
+
+
 def plain_answer(view: JSON) -> str:
     """The answer as written, with numbers for citations, and what they stand for: for pipes and files."""
     view = safe(view)
@@ -308,6 +314,8 @@ def plain_answer(view: JSON) -> str:
     parts = [numbered(view["answer"]["text"], {source["key"]: source["n"] for source in cited}).strip()]
     if cited:
         parts.append("Sources:\n" + "\n".join(f"[{source['n']}] {place(source)}" for source in cited))
+    if made := made_lines(view):
+        parts.append("Made:\n" + "\n".join(f"- {line}" for line in made))
     if view["missing"]:
         parts.append("Missing:\n" + "\n".join(f"- {it['title']}: {it['reason']}" for it in view["missing"]))
     return "\n\n".join(part for part in parts if part)

@@ -21,6 +21,7 @@ from app.demo_model.fill import Filler
 from app.demo_model.followup import leaned_on, standing_alone
 from app.demo_model.papers import Papers
 from app.demo_model.parts import to_look_up
+from app.demo_model.program import told_of
 from app.demo_model.readings import Clues, quoted
 from app.demo_model.shapes import Shapes
 from app.demo_model.titles import title_of
@@ -238,6 +239,8 @@ class _Reader:
             return f"`{call.name}` failed and I cannot answer this part: {clipped(reason(result), 300)}"
         if self._kind(call) == "calculator":
             return _figure(call, result)
+        if self._kind(call) == "code":
+            return told_of(result)
         if self._kind(call) == "clock":
             return f"It is {result}." if re.match(r"\d", result) else clipped(result, 500)
         return f"`{call.name}` returned: {clipped(_told(result), 1500)}"
@@ -367,7 +370,8 @@ def _without_title_request(conversation: Conversation) -> str:
 def introduction(question: str, tools: Sequence[Tool]) -> str:
     """What this is, what it can do here, and what it cannot."""
     can = {"search": "search the documents and quote the sentences that answer a question, each with its source",
-           "calculator": "work out sums", "clock": "tell the date and the time"}  # fmt: skip
+           "calculator": "work out sums", "code": "run a program that plots or simulates",
+           "clock": "tell the date and the time"}  # fmt: skip
     offers = [can[kind] for kind in can if of_kind(tools, kind)]
     others = [f"`{tool.name}`" for tool in tools if tool.kind == "other"]
     if others:

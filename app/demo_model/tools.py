@@ -20,6 +20,7 @@ from app.demo_model.evidence import KEY, passages_in
 from app.demo_model.fill import Filler, Shape
 from app.demo_model.followup import ORDINAL, leaned_on
 from app.demo_model.parts import to_look_up
+from app.demo_model.program import program_in
 from app.demo_model.readings import Clues, described, dictated
 from app.demo_model.words import (
     alike,
@@ -37,6 +38,7 @@ MOST_CALLS = 6
 MOST_QUERY_WORDS = 14
 
 _KINDS = {
+    "code": word_set("code python program script"),
     "page": word_set("fetch brows webpag url"),
     "calculator": word_set("calcul comput arithmet math evalu adder sum multipli"),
     "clock": word_set("clock time now date today datetim"),
@@ -64,6 +66,7 @@ _CHANGING = frozenset(
 )
 _HANDOFF = re.compile(r"^(?:transfer|hand_?off|hand_?over|delegate)_?(?:to)?_?", re.I)
 _ADDRESS = re.compile(r"https?://\S+")
+_CODE_FIELDS = word_set("code program source script python")
 _ADDRESS_FIELDS = word_set("url uri address link page")
 _QUESTION_FIELDS = word_set("query q question search text input keywords phrase terms prompt topic")
 _EXPRESSION_FIELDS = word_set("expression expr formula equation calculation math input query text")
@@ -86,7 +89,7 @@ class Tool:
     def kind(self) -> str:
         own = frozenset(stem(word) for word in self.name_words)
         for kind, marks in _KINDS.items():
-            if own & marks and not (own & _CHANGING):
+            if own & marks and (kind == "code" or not (own & _CHANGING)):
                 return kind
         return next((kind for kind, told in _DESCRIBED.items() if told.search(self.description[:300])), "other")
 
@@ -95,7 +98,7 @@ class Tool:
         return self.parameters.get("properties") or {}
 
     def changes_something(self) -> bool:
-        return bool(self.name_words) and stem(self.name_words[0]) in _CHANGING
+        return bool(self.name_words) and stem(self.name_words[0]) in _CHANGING and self.kind != "code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,8 @@ class Chooser:
             return []
         if passed := self._passed_on(text):
             return [passed]
+        if (coder := of_kind(self.tools, "code")) and (program := program_in(text)):
+            return [Wanted(coder, _into([n for n, it in coder.fields.items() if _is_text(it)], _CODE_FIELDS, program))]
         if acting := [tool for tool in self.tools if tool.changes_something() and self._fits(tool, text)]:
             return [self.call(max(acting, key=lambda tool: self._overlap(tool, text)), text)]
         if (page := of_kind(self.tools, "page")) and (addresses := _ADDRESS.findall(text)):

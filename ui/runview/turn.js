@@ -25,13 +25,14 @@ class Turn {
     this.recover = new Recover({ onRecover: (remedy) => deps.onRecover(this, remedy), effects });
     this.answer = el("div", { class: "answer prose", "data-length": "0", "data-run": run.run_id });
     this.answer.rawText = "";
+    this.made = el("div", { class: "made-list", hidden: true });
     this.after = el("div", { class: "after" });
     this.went = new HowItWent((laneId) => deps.onLane(this, laneId));
     this.comparison = new Comparison({ ...deps, onCompare: () => deps.onCompare(this) });
     this.actions = this.makeActions();
     this.root = el("article", { class: "turn", "aria-label": "Question and answer", "data-run": run.run_id },
       this.asked.root, this.plan, this.status.root, this.status.trouble, this.requests.root, this.fold.root, this.findings,
-      this.stages.root, this.answer, this.after, this.recover.root, this.actions, this.comparison.problem, this.comparison.card,
+      this.stages.root, this.answer, this.made, this.after, this.recover.root, this.actions, this.comparison.problem, this.comparison.card,
       this.went.root);
   }
 
@@ -87,6 +88,7 @@ class Turn {
     if (changed("plan") || turned) this.drawPlan(view, opened);
     if (changed("findings") || turned) this.drawFindings(view, opened);
     if (changed("answer", "status") || turned) this.drawAnswer(view);
+    if (changed("artefacts")) drawMade(this.made, view.artefacts || [], this.deps.api);
     if (changed("requests", "status", "lanes")) this.requests.update(view);
     if (changed("missing", "error", "status", "budget_reached")) this.drawAfter(view);
     if (changed("sources", "answer", "status")) this.drawActions(view);
