@@ -93,8 +93,7 @@ async def _follow(url: str, max_bytes: int, inside: frozenset[str]) -> Fetched:
             except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:
                 if private := _private_in(error):
                     raise _refused(url, str(private)) from error
-                problem = f"{type(error).__name__}: {error}"
-                raise ToolFailed(_shown(url), problem, "check the address") from error
+                raise ToolFailed(_shown(url), _in_words(error), "check the address") from error
     raise ToolFailed(_shown(url), f"more than {MAX_REDIRECTS} redirects", "try the address where it should end")
 
 
@@ -160,6 +159,16 @@ def _private_in(error: BaseException | None) -> _Private | None:
                 return found
         error = error.__cause__
     return None
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name was not found"
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return "its certificate does not hold"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "it does not answer"
+    return f"its answer broke off ({type(error).__name__})"
 
 
 async def _whole(response: aiohttp.ClientResponse, max_bytes: int) -> Fetched:
