@@ -75,6 +75,19 @@ def test_the_client_of_langgraph_works_unchanged(sextant: Any, capsys: pytest.Ca
     assert "42" in capsys.readouterr().out
 
 
+def test_any_client_of_openai_takes_a_team_for_a_model(sextant: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    [source] = blocks("py", "from openai")
+    exec(compile(source, "README.md", "exec"), {"URL": sextant.url})
+    assert "Sources:" in capsys.readouterr().out
+
+
+def test_the_tests_that_are_named_exist() -> None:
+    tests = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    named = re.findall(r"`(test_\w+)`", README)
+    assert len(named) >= 15
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
 def test_the_calls_that_steer_exist(sextant: Any) -> None:
     described = httpx.get(f"{sextant.url}/api/openapi.json").json()["paths"]
     known = {
@@ -122,7 +135,7 @@ def test_the_drawings_are_those_of_the_code() -> None:
 
 
 def test_the_settings_that_are_named_exist() -> None:
-    named = re.findall(r"SEXTANT_([A-Z_]+)", "\n".join(blocks("ini")) + (ROOT / ".env.example").read_text())
+    named = re.findall(r"SEXTANT_([A-Z0-9_]+)", "\n".join(blocks("ini")) + (ROOT / ".env.example").read_text())
     assert named
     assert {name.lower() for name in named} <= set(Settings.model_fields)
 
