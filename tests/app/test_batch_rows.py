@@ -96,8 +96,8 @@ def test_blank_lines_and_the_mark_of_windows_are_no_rows() -> None:
 
 
 def test_other_fields_come_back_and_never_take_the_place_of_ours() -> None:
-    (row,) = rows(b'{"question": "a", "answer": "gold", "given": 1, "tag": ["x"]}')
-    assert row.tail() == {"tag": ["x"], "given": {"answer": "gold", "given": 1}}
+    (row,) = rows(b'{"question": "a", "answer": "gold", "rounds": 2, "given": 1, "tag": ["x"]}')
+    assert row.tail() == {"tag": ["x"], "given": {"answer": "gold", "rounds": 2, "given": 1}}
     assert row.head() == {"line": 1}
 
 
