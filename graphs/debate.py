@@ -18,7 +18,7 @@ from graphs.gaps import Gap, with_gaps
 from graphs.likeness import all_agree
 from graphs.scheduling import Finding, run_plan
 from graphs.state import ChatState, as_node, question_of
-from graphs.turns import AGAIN, briefed, called, copies, latest, round_of, standing, turn
+from graphs.turns import AGAIN, Came, briefed, called, copies, latest, round_of, rounds_in, standing, taken, tally, turn
 from graphs.verdict import decided
 
 STANCES = {
@@ -50,7 +50,7 @@ class DebateState(ChatState):
     """All turns: `2.sceptic` is the sceptic's in the second round, `1b.sceptic` one that was sent back."""
     findings: list[Finding]
     missing: list[Gap]
-    rounds: list[dict[str, Any]]
+    rounds: list[Came]
 
 
 async def seat(state: DebateState) -> dict[str, Any]:
@@ -62,16 +62,13 @@ async def seat(state: DebateState) -> dict[str, Any]:
 async def argue(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Let the turns that were called be taken side by side; once all were, those that failed are tried again."""
     context, plan, question = runtime.context, state["plan"], question_of(state)
-    known = {it.task_id: it for it in state["findings"]}
-    if len(known) == len(plan.tasks):
-        known = {id_: it for id_, it in known.items() if it.state == "done"}
 
     async def work(sub: SubTask, seen: Sequence[Finding]) -> Finding:
         brief = await briefed(context, sub, question, STANCES[sub.role], seen)
         text = str((await ask(context, sub.role, *state["messages"][:-1], brief)).text).strip()
         return Finding(sub.id, sub.title, "done" if text else "failed", text, "" if text else "it proposed nothing")
 
-    return {"findings": await run_plan(plan, work, context.limits, context.allowance, known)}
+    return {"findings": await run_plan(plan, work, context.limits, context.allowance, taken(state["findings"], plan))}
 
 
 async def weigh(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -84,11 +81,8 @@ async def weigh(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
     elif not agreed and nth < ROUNDS:
         seen = [it.task_id for it in latest(state["findings"]).values()]
         next_ = [turn(str(nth + 1), stance, question, seen) for stance in STANCES]
-    before = [it for it in state["rounds"] if it["round"] != last]
-    spent = runtime.context.allowance.steps - sum(it["calls"] for it in before)
-    agents = sum(it.id.startswith(f"{last}.") for it in turns)
-    came_to = {"round": last, "agents": agents, "calls": spent, "agreed": agreed}
-    return {"plan": await called(turns, next_, NOTE), "rounds": [*before, came_to]}
+    rounds = tally(state["rounds"], turns, runtime.context.allowance.steps, agreed)
+    return {"plan": await called(turns, next_, NOTE), "rounds": rounds}
 
 
 async def judge(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -101,10 +95,9 @@ async def judge(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
     else:
         text = (await needed(context, "assistant", *state["messages"])).text
         how = "Nobody proposed anything, so one agent answered alone."
-    gaps: list[Any] = [Gap(title=it.title, reason=it.reason) for it in state["findings"] if it.state != "done"] + lost
-    rounds = round_of(state["plan"].tasks)[1]
-    cost = f"{len(STANCES)} agents, {rounds} round{'s' * (rounds > 1)}, {context.allowance.steps} model calls."
-    return {"messages": [AIMessage(with_gaps(f"{text}\n\n*{how} {cost}*", gaps))], "missing": lost}
+    gaps = [Gap(title=it.title, reason=it.reason) for it in state["findings"] if it.state != "done"] + lost
+    how += f" {len(STANCES)} agents, {rounds_in(state['plan'])}, {context.allowance.steps} model calls."
+    return {"messages": [AIMessage(with_gaps(f"{text}\n\n*{how}*", gaps))], "missing": lost}
 
 
 def _next(state: DebateState) -> Literal["argue", "judge"]:

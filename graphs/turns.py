@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import TypedDict
 
 from langchain_core.callbacks import adispatch_custom_event
 
@@ -16,6 +17,16 @@ AGAIN = "1b"
 """The round of those whose opening proposal was sent back."""
 TOO_LIKE = "Your proposal is too like the other one: find other reasons and other evidence for your own stance."
 _TITLES = {"1": "", AGAIN: ", again"}
+
+
+class Came(TypedDict):
+    """What one round came to."""
+
+    round: str
+    agents: int
+    calls: int
+    """Model calls that were made in it."""
+    agreed: bool
 
 
 def turn(round_: str, stance: str, question: str, sees: Iterable[str] = ()) -> SubTask:
@@ -47,6 +58,31 @@ def round_of(turns: Iterable[SubTask]) -> tuple[str, int]:
     """The last round that was called, and its number."""
     last = list(turns)[-1].id.partition(".")[0]
     return last, int(last[0])
+
+
+def rounds_in(plan: Plan) -> str:
+    """How many rounds there were, in words."""
+    rounds = round_of(plan.tasks)[1]
+    return f"{rounds} round{'s' * (rounds > 1)}"
+
+
+def tally(before: Iterable[Came], turns: Sequence[SubTask], calls: int, agreed: bool) -> list[Came]:
+    """All rounds with the last one that was called; `calls` are those of all of them together.
+
+    A round whose failed turns were tried again came to what it comes to now.
+    """
+    last = round_of(turns)[0]
+    earlier = [it for it in before if it["round"] != last]
+    agents = sum(it.id.startswith(f"{last}.") for it in turns)
+    calls -= sum(it["calls"] for it in earlier)
+    return [*earlier, Came(round=last, agents=agents, calls=calls, agreed=agreed)]
+
+
+def taken(findings: Iterable[Finding], plan: Plan) -> dict[str, Finding]:
+    """Turns that are not to be taken again: all that were, or, once every turn was, those that came to something."""
+    known = {it.task_id: it for it in findings}
+    over = len(known) == len(plan.tasks)
+    return {id_: it for id_, it in known.items() if it.state == "done" or not over}
 
 
 def by(finding: Finding) -> str:
