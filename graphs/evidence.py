@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
@@ -11,6 +11,7 @@ from agents.agent import recursion_limit
 from agents.context import Context
 from agents.errors import RunError
 from agents.handing import handover_in
+from agents.middleware import NO_ANSWER
 from agents.tools.handover import Handover
 
 CITATION = re.compile(r"\s{0,3}\[([0-9a-f]{6,12}(?:\s*[,;]\s*[0-9a-f]{6,12})*)\]")
@@ -24,6 +25,7 @@ class LookedUp:
     """What an agent came to, and what it was shown on the way."""
 
     text: str
+    """Empty when it was made to stop before it had an answer: its sentence about that is none."""
     shown: list[str]
     """Keys of all passages that its tools returned."""
     message: AnyMessage
@@ -42,7 +44,7 @@ async def looked_up(context: Context, name: str, *messages: str | AnyMessage) ->
     said = result["messages"]
     shown = list(dict.fromkeys(_keys_shown(said)))
     text, value = str(said[-1].text).strip(), result.get("structured_response")
-    return LookedUp(text, shown, said[-1], value, handover_in(said[-1]))
+    return LookedUp("" if text == NO_ANSWER else text, shown, said[-1], value, handover_in(said[-1]))
 
 
 async def needed(context: Context, name: str, *messages: str | AnyMessage) -> LookedUp:
@@ -57,6 +59,8 @@ async def needed(context: Context, name: str, *messages: str | AnyMessage) -> Lo
         found = await looked_up(context, name, *messages)
         if found.text or found.handed:
             return found
+        if found.message.text == NO_ANSWER:  # asked once more it would be stopped once more
+            return replace(found, text=NO_ANSWER)
         blanks += context.allowance.steps > before
         if blanks == TRIES:
             raise RunError(name, f"its answer was blank, {TRIES} times", "resume the run to try it again")
