@@ -200,3 +200,10 @@ def test_a_first_view_that_waits_for_a_person_is_told_to_the_page_beside_it(js: 
     }"""
     assert js(views, ["waiting", "waiting", "running", "running"]) == [1, 1, 2, 2]
     assert js(views, ["running", "waiting"]) == [0, 1]
+
+
+def test_on_a_phone_parts_stand_under_the_node_that_is_drawn_and_else_under_a_team(js: Run) -> None:
+    parts = [lane("p1", "desk", kind="agent", state="done"), lane("p2", "desk", kind="agent", state="done")]
+    titles = "([lanes, nodes]) => withTeams({lanes, shape: {nodes}}).map((row) => row.title || row.id)"
+    assert js(titles, [parts, [{"id": "desk", "title": "Billing"}]]) == ["Billing", "p1", "p2"]
+    assert js(titles, [parts, []]) == ["Team", "p1", "p2"]

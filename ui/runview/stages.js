@@ -20,7 +20,7 @@ class Stages {
     this.stop.update(view, doing);
     this.view = view;
     this.axis = new Axis(view.lanes.slice(0, MAX_LANES), now);
-    keyed(this.list, withTeams(view.lanes.slice(0, MAX_LANES)), (lane) => lane.id, makeStage, (row, lane) =>
+    keyed(this.list, withTeams(view), (lane) => lane.id, makeStage, (row, lane) =>
       this.updateStage(row, lane, now));
     this.tick(now);
   }
@@ -59,23 +59,25 @@ class Stages {
 const isInner = (lane) => lane.kind === "agent" || lane.depth > 0;
 
 /** Sub-agents under one row that counts them; their own node has no lane once they stand for it. */
-function withTeams(lanes) {
+function withTeams(view) {
+  const lanes = view.lanes.slice(0, MAX_LANES);
   const rows = [];
   const counted = new Set();
   for (const lane of lanes) {
-    if (lane.kind === "agent" && !lane.depth && !counted.has(lane.parent_id)) rows.push(teamRow(lanes, lane.parent_id));
+    if (lane.kind === "agent" && !lane.depth && !counted.has(lane.parent_id)) rows.push(teamRow(view, lanes, lane.parent_id));
     if (lane.kind === "agent") counted.add(lane.parent_id);
     rows.push(lane);
   }
   return rows;
 }
 
-function teamRow(lanes, parentId) {
+/** Called by its node where the drawing has one: what a desk looks up is no team. */
+function teamRow(view, lanes, parentId) {
   const members = lanes.filter((lane) => lane.kind === "agent" && lane.parent_id === parentId);
   const ended = members.every((lane) => ENDED.has(lane.state));
   const bad = members.filter((lane) => lane.state !== "done" && lane.state !== "cached").length;
   const state = !ended ? "running" : bad === members.length ? "failed" : bad ? "partial" : "done";
-  return { id: `team ${parentId}`, title: "Team", kind: "team", state, members };
+  return { id: `team ${parentId}`, title: view.shape.nodes.find((node) => node.id === parentId)?.title || "Team", kind: "team", state, members };
 }
 
 function makeStage(lane) {
