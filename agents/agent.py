@@ -16,8 +16,8 @@ import agents
 from agents.context import Context, Limits
 from agents.middleware import stack
 from agents.offering import OfferRemote
-from agents.pacing import Turns
 from agents.paging import PageOut
+from agents.policy import Calling
 from agents.structured import FillShape, Refusals
 from agents.tracing import AsOne
 
@@ -73,13 +73,15 @@ def assemble(
     models: Mapping[str, BaseChatModel],
     limits: Limits,
     peers: Mapping[str, str] = MappingProxyType({}),
+    calling: Calling | None = None,
 ) -> dict[str, Any]:
     """Compile every agent on its model, with the one middleware list. A caller's checkpointer is inherited.
 
     `peers` are remote agents that a plan may name beside our own.
     """
     roles = "; ".join(f"{name} ({line})" for name, line in {**team_roles(team), **peers}.items())
-    refusals, turns = Refusals(), Turns()
+    refusals, calling = Refusals(), calling or Calling()
+    refuse_doubles(team)
     return {
         name: create_agent(
             models[agent.model],
@@ -93,7 +95,7 @@ def assemble(
                         limits.subtask_usd,
                         shaping=FillShape(name, agent.output, refusals) if agent.output else None,
                         paging=PageOut(agent.model, recalls=agent.recalls),
-                        turns=turns,
+                        calling=calling,
                         grants=agent.grants,
                         offering=OfferRemote(name),
                     )
@@ -104,6 +106,14 @@ def assemble(
         )
         for name, agent in team.items()
     }
+
+
+def refuse_doubles(team: Mapping[str, Agent]) -> None:
+    """Of two tools with one name the later would silently take the place of the other. Raises ValueError."""
+    for role, agent in team.items():
+        names = [tool.name for tool in agent.tools]
+        if double := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"agent {role}: {names.count(double)} tools are called {double}; rename all but one")
 
 
 def tools_of(assembled: Any) -> list[BaseTool]:

@@ -12,26 +12,23 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import ExtendedModelResponse
-from langchain.tools.tool_node import ToolCallRequest
 from langchain_core.callbacks import adispatch_custom_event
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import ToolException
-from langgraph.errors import GraphBubbleUp
-from langgraph.types import Command
+from langchain_core.messages import AIMessage, HumanMessage
 
 from agents.allowance import WARN_AT, Allowance
 from agents.allowed import OnlyAllowed
+from agents.breaker import Breakers, Open
 from agents.effects import OnceOnly
-from agents.errors import ModelUnavailable, RunError, RunLost, ToolFailed
+from agents.errors import ModelRefusedRequest, ModelUnavailable, ToolFailed
 from agents.guard import MarkOrigins
 from agents.handing import EndAtHandover
 from agents.offering import OfferRemote
-from agents.pacing import Turns
 from agents.paging import PageOut
-from agents.tools.contract import contract_of
+from agents.policy import Calling, CallService, GuardTools, tell_open
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +37,10 @@ BACKOFF_BASE_S = 0.5
 BACKOFF_MAX_S = 8.0
 MAX_RETRY_AFTER_S = 30.0
 MAX_REPAIRS = 2
-MAX_OBSERVATION_CHARS = 24_000
 NO_ANSWER = "I had to stop before I had an answer."
 
 Answer = ModelResponse[Any] | AIMessage | ExtendedModelResponse[Any]
 ModelHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
-ToolHandler = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
 
 
 class KeepBudget(AgentMiddleware[Any, Any]):
@@ -145,27 +140,67 @@ def _unparsable(response: ModelResponse[Any]) -> str:
 
 
 class RetryModel(AgentMiddleware[Any, Any]):
-    """Up to three attempts of one model call, with full jitter, honouring `Retry-After`."""
+    """Up to three attempts of one model call, with full jitter, honouring `Retry-After`.
 
-    def __init__(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    An endpoint that fails has a breaker, like any service: while it is open nothing is sent there.
+    """
+
+    def __init__(
+        self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep, breakers: Breakers | None = None
+    ) -> None:
         """`pause`: how to wait for some seconds."""
         super().__init__()
-        self._pause = pause
+        self._pause, self._breakers = pause, breakers or Breakers()
 
     async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> Answer:
+        endpoint = endpoint_of(request.model)
         for attempt in range(1, MODEL_ATTEMPTS + 1):
             try:
-                return await handler(request)
+                return await self._asked(request, handler, endpoint)
             except ModelUnavailable as error:
                 error.attempts = attempt
                 pause_s = _pause_s(attempt, error.retry_after_s)
-                if attempt == MODEL_ATTEMPTS or pause_s is None:
+                if attempt == MODEL_ATTEMPTS or pause_s is None or not self._may_retry(endpoint):
                     raise
                 await adispatch_custom_event(
                     "llm.retry", {"attempt": attempt + 1, "reason": error.problem, "pause_s": round(pause_s, 2)}
                 )
                 await self._pause(pause_s)
         raise AssertionError("unreachable: the loop returns or raises")
+
+    def _may_retry(self, endpoint: str) -> bool:
+        # an open breaker costs no budget: waiting for the probe sends nothing
+        still = not endpoint or self._breakers.standing(endpoint).state != "closed"
+        return still or self._breakers.may_retry(endpoint)
+
+    async def _asked(self, request: ModelRequest[Any], handler: ModelHandler, endpoint: str) -> ModelResponse[Any]:
+        """One attempt, through the endpoint's breaker. Raises ModelUnavailable, made or not."""
+        if not endpoint:
+            return await handler(request)
+        try:
+            leave = await self._breakers.enter(endpoint)
+        except Open as shut:
+            await tell_open(shut)
+            wait_s = max(shut.standing.retry_in_s, BACKOFF_BASE_S)
+            raise ModelUnavailable(endpoint, str(shut), kind="refused", url=endpoint, retry_after_s=wait_s) from shut
+        try:
+            response = await handler(request)
+        except ModelUnavailable as error:
+            await self._breakers.leave(leave, ok=error.kind == "rate_limited", why=error.problem)
+            raise
+        except ModelRefusedRequest:  # it answers
+            await self._breakers.leave(leave, ok=True)
+            raise
+        await self._breakers.leave(leave, ok=True)
+        return response
+
+
+def endpoint_of(model: Any) -> str:
+    """The service behind a model, without credentials; "" for one that is no service."""
+    url = urlsplit(getattr(model, "openai_api_base", None) or "")
+    return (
+        f"model {getattr(model, 'model_name', '')} at {url.hostname}:{url.port or url.scheme}" if url.hostname else ""
+    )
 
 
 def _pause_s(attempt: int, retry_after_s: float | None) -> float | None:
@@ -176,76 +211,28 @@ def _pause_s(attempt: int, retry_after_s: float | None) -> float | None:
     return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
 
 
-class GuardTools(AgentMiddleware[Any, Any]):
-    """A tool's contract enforced: rate, deadline, retries; a failure is an observation that the agent can act on."""
-
-    def __init__(self, turns: Turns | None = None) -> None:
-        """`turns`: the lines at tools that may be called only so often."""
-        super().__init__()
-        self._turns = turns or Turns()
-
-    async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
-        contract = contract_of(request.tool)
-        problem = ""
-        for attempt in range(1, contract.retries + 2):
-            try:
-                async with asyncio.timeout(contract.timeout_s) as deadline:
-                    await self._turns.take(request.tool_call["name"], contract.rate_per_s, contract.timeout_s)
-                    return _bounded(await handler(request))
-            except (GraphBubbleUp, RunLost):
-                raise
-            except asyncio.CancelledError:
-                if (current := asyncio.current_task()) is None or current.cancelling():
-                    raise
-                problem = "something that it waited for was cancelled"
-                break
-            except (RunError, ToolException) as error:
-                problem = str(error)
-                if not getattr(error, "retriable", False):
-                    break
-            except Exception as error:
-                if not deadline.expired():
-                    # a tool is somebody else's code: whatever it raises, the agent and its siblings go on
-                    log.warning("tool %s failed", request.tool_call["name"], exc_info=error)
-                    problem = f"{type(error).__name__}: {error}"
-                    break
-                problem = f"no answer within {contract.timeout_s:g} s (attempt {attempt} of {contract.retries + 1})"
-                if contract.effect == "at_most_once":
-                    problem += "; it may have happened all the same, so it must not be repeated"
-                await adispatch_custom_event(
-                    "tool.timeout", {"tool": request.tool_call["name"], "call_id": request.tool_call["id"]}
-                )
-        return ToolMessage(
-            content=f"{request.tool_call['name']} failed: {problem}. {contract.fallback}",
-            tool_call_id=request.tool_call["id"] or "",
-            name=request.tool_call["name"],
-            status="error",
-        )
-
-
-def _bounded(result: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
-    """Cut what no context window should hold, and say so."""
-    if not isinstance(result, ToolMessage) or len(text := str(result.text)) <= MAX_OBSERVATION_CHARS:
-        return result
-    note = f"\n[cut: {len(text):,} characters, {MAX_OBSERVATION_CHARS:,} shown]"
-    return result.model_copy(update={"content": text[:MAX_OBSERVATION_CHARS] + note})
-
-
 def stack(
     max_steps: int,
     max_tokens: int | None = None,
     max_usd: float | None = None,
     shaping: AgentMiddleware[Any, Any] | None = None,
     paging: PageOut | None = None,
-    turns: Turns | None = None,
+    calling: Calling | None = None,
     grants: frozenset[str] = frozenset(),
     offering: OfferRemote | None = None,
 ) -> list[AgentMiddleware[Any, Any]]:
     """The one middleware list, outermost first. `shaping` makes several calls of one: each is retried and paid."""
+    calling = calling or Calling()
     offers = [offering] if offering else []
     turn: list[AgentMiddleware[Any, Any]] = [
         *offers, EndAtHandover(), OnlyAllowed(), paging or PageOut(), MarkOrigins(),
     ]  # fmt: skip
     loop: list[AgentMiddleware[Any, Any]] = [*turn, BoundSteps(max_steps, max_tokens, max_usd), RepairToolCalls()]
-    call: list[AgentMiddleware[Any, Any]] = [RetryModel(), KeepBudget(), GuardTools(turns), OnceOnly(grants)]
+    call: list[AgentMiddleware[Any, Any]] = [
+        RetryModel(breakers=calling.breakers),
+        KeepBudget(),
+        GuardTools(calling),
+        OnceOnly(grants),
+        CallService(calling),
+    ]
     return [*loop, *([shaping] if shaping else []), *call]

@@ -14,12 +14,15 @@ from langgraph.store.base import BaseStore
 
 from agents.agent import assemble, discover_agents
 from agents.allowance import Allowance, Budget
+from agents.breaker import Breakers
 from agents.context import Context, Limits
+from agents.policy import Calling
 from agents.remote.remotes import Remotes
 from agents.sandbox.box import Bounds
 from agents.sandbox.choice import Chosen
 from agents.tracing import untraced_is_free
 from app.activities import Activity, discover_activities
+from app.breakers import PostgresSwitch
 from app.demo_process import demo_model
 from app.journal import Journal
 from app.memory import PostgresMemory
@@ -59,6 +62,8 @@ class App:
     memory: PostgresMemory
     remotes: Remotes
     peers: Peers
+    calling: Calling = field(default_factory=Calling)
+    """Breakers and budgets of what tools and models call."""
     started_at: float = field(default_factory=time.monotonic)
     started_in_s: float = 0.0
     new_vectors: asyncio.Event = field(default_factory=asyncio.Event)
@@ -90,19 +95,19 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         journal = await stack.enter_async_context(Journal(pool, conninfo).listening())
         activities = discover_activities()
         limits = limits_of(settings)
-        allowance = Allowance(budget_of(settings))
         memory = PostgresMemory(pool, vectors)
         team = discover_agents()
         peers = peers_of(settings, team)
         lines = {name: peer.about for name, peer in peers.items()}
+        calling = await _calls(stack, pool)
         servers = Remotes(servers_of(settings, team), PostgresPins(pool), connect)
         remotes = await stack.enter_async_context(servers.kept())
         context = Context(
             models,
-            assemble(team, models, limits, lines) | peer_agents(peers),
+            assemble(team, models, limits, lines, calling) | peer_agents(peers),
             corpus,
             limits,
-            allowance,
+            Allowance(budget_of(settings)),
             memory=memory,
             web=await stack.enter_async_context(reading(settings)),
             counters={role: ServedTokens(models.endpoint(role)) for role in models},
@@ -119,7 +124,8 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
         steering = Steering(pool, worker.queue, runs, activities)
         others = Peers(peers)
-        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory, remotes, others)
+        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory, remotes, others,
+                  calling)  # fmt: skip
         if embed:
             await _background(stack, _keep_indexed(app), "indexing")
         await _background(stack, push_for_ever(pool, runs, steering, settings.web_allowed), "push notifications")
@@ -144,6 +150,13 @@ async def _model_url(stack: AsyncExitStack, settings: Settings) -> str:
     if settings.model_url:
         return settings.model_url
     return await stack.enter_async_context(demo_model())
+
+
+async def _calls(stack: AsyncExitStack, pool: Pool) -> Calling:
+    """What all agents share when they call services, with breakers that all processes share."""
+    calling = Calling(breakers=Breakers(PostgresSwitch(pool)))
+    await _background(stack, calling.breakers.follow(), "breakers")
+    return calling
 
 
 async def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:

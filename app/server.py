@@ -38,6 +38,7 @@ from app.remote_api import remotes_router
 from app.replies import Streams, error_response
 from app.runs_api import runs_router, threads_router
 from app.shapes import Shape, draw
+from app.tools_api import tools_router
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ def api(get_app: GetApp, *, allowed_origins: tuple[str, ...] = ()) -> FastAPI:
     app.include_router(memories_router(get_app))
     app.include_router(artefacts_router(get_app))
     app.include_router(remotes_router(get_app))
+    app.include_router(tools_router(get_app))
     app.include_router(peers_router(get_app))
     app.include_router(agent_protocol_router(get_app, streams))
     app.include_router(chat_completions_router(get_app, streams))

@@ -49,7 +49,7 @@ HOMES = {
                 "app/agent_protocol/", "app/protocols/"],
     # whoever writes rows needs its JSON, whoever answers for the database its errors; see also CONNECT
     "psycopg": ["app/postgres.py", "app/embedded_postgres.py", "app/journal.py", "app/ledger.py", "app/runs.py",
-                "app/blackboard.py", "app/memory.py", "app/artefacts.py",
+                "app/breakers.py", "app/blackboard.py", "app/memory.py", "app/artefacts.py",
                 "app/steering.py", "app/work.py", "app/claim.py", "app/queue.py", "app/batch.py", "app/server.py",
                 "app/gate.py", "app/agent_protocol/"],
 }  # fmt: skip

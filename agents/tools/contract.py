@@ -53,6 +53,18 @@ class Contract:
     own_words: tuple[str, ...] = ()
     """Arguments that a person may have dictated: in their own words they need no further yes."""
 
+    service: str = ""
+    """What stands behind it: tools of one service share its breaker, its retry budget and its places. "": itself."""
+
+    max_parallel: int = 32
+    """Calls of the service at once, by all agents of a process; more wait for a place, inside the deadline."""
+
+    max_result_chars: int = 24_000
+    """Longest observation; what is longer is kept whole as an artefact, and its beginning shown."""
+
+    stale_for_s: float = 0
+    """A read that fails is answered by its last result, marked with its age, where that is not older. 0: never."""
+
     sentence: str = ""
     """What a call does, for the person who is asked: `Saves the note “{title}”.` Arguments stand in braces."""
 
@@ -61,6 +73,10 @@ class Contract:
             raise ValueError(f"a tool with effect={self.effect!r} must not be retried blindly; set retries=0")
         if self.rate_per_s is not None and not 0 < self.rate_per_s < math.inf:
             raise ValueError(f"rate_per_s is {self.rate_per_s:g}; it must be above 0, or None for any number of calls")
+        if self.max_parallel < 1 or self.max_result_chars < 1:
+            raise ValueError("max_parallel and max_result_chars must be at least 1")
+        if self.stale_for_s and self.effect != "read":
+            raise ValueError(f"stale_for_s is for reads; a tool with effect={self.effect!r} has no old answer to give")
         if not self.fallback.strip():
             raise ValueError("fallback is empty; it must tell the agent what to do when the tool has failed")
 

@@ -74,4 +74,4 @@ async def search_documents(query: str, runtime: ToolRuntime[Any, Any]) -> tuple[
 
 
 _INSTEAD = "Answer from what you have, and say that the documents could not be searched."
-with_contract(search_documents, Contract(timeout_s=15, retries=1, effect="read", fallback=_INSTEAD))
+with_contract(search_documents, Contract(timeout_s=15, retries=1, effect="read", stale_for_s=3_600, fallback=_INSTEAD))

@@ -19,7 +19,6 @@ from agents.context import Context, Limits
 from agents.errors import BudgetExceeded, ModelRefusedRequest, ModelUnavailable, ToolFailed
 from agents.middleware import (
     BACKOFF_BASE_S,
-    MAX_OBSERVATION_CHARS,
     MAX_REPAIRS,
     MAX_RETRY_AFTER_S,
     MODEL_ATTEMPTS,
@@ -27,6 +26,7 @@ from agents.middleware import (
     RetryModel,
     stack,
 )
+from agents.policy import MAX_OBSERVATION_CHARS
 from agents.tools.contract import Contract, with_contract
 
 pytestmark = pytest.mark.timeout(60)

@@ -1,0 +1,130 @@
+"""Tools over HTTP: what each promises, who holds it, how its service stands, and how it did in the last hour."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fastapi import APIRouter
+from langchain_core.tools import BaseTool
+
+from agents.agent import discover_agents
+from agents.breaker import Standing
+from agents.policy import service_of
+from agents.tools.contract import Contract, contract_of
+from agents.tools.remote import offered_tools
+from app.compose import App
+from app.postgres import Pool
+
+LOOKED_FOR_S = 15.0
+"""The hour is counted again at most this often, however many pages look."""
+MAX_DESCRIPTION_CHARS = 2_000
+
+# from the stored events: a cut call has no end of its own, but its timeout carries the call's id
+_LAST_HOUR = """
+with recent as materialized (
+    select run_id from runs where coalesce(finished_at, now()) > now() - interval '1 hour'
+),
+told as materialized (
+    select it.run_id, it.span_id, it.at, it.type, it.data from recent join run_events as it using (run_id)
+    where it.type in ('tool.started', 'tool.finished', 'tool.timeout') and it.at > now() - interval '1 hour'
+),
+ended as (
+    select begun.data ->> 'name' as tool, extract(epoch from done.at - begun.at)::float8 as seconds,
+        done.type = 'tool.timeout' or not coalesce((done.data ->> 'ok')::boolean, true) as failed
+    from told as begun
+    join lateral (
+        select done.at, done.type, done.data from told as done
+        where done.run_id = begun.run_id and done.at >= begun.at and (
+            (done.type = 'tool.finished' and done.span_id = begun.span_id)
+            or (done.type = 'tool.timeout' and done.data ->> 'call_id' = begun.data ->> 'call_id'))
+        order by done.at limit 1
+    ) as done on true
+    where begun.type = 'tool.started'
+)
+select tool, count(*) as calls, count(*) filter (where failed) as errors,
+    percentile_disc(0.95) within group (order by seconds) as p95_s
+from ended group by tool
+"""
+
+
+@dataclass(slots=True)
+class LastHour:
+    """Figures of the last hour, counted once for all who look."""
+
+    by_tool: dict[str, dict[str, Any]] = field(default_factory=dict)
+    counted_at: float = float("-inf")
+
+    async def figures(self, pool: Pool) -> Mapping[str, dict[str, Any]]:
+        """Tool -> calls, errors, p95 in seconds."""
+        if time.monotonic() - self.counted_at > LOOKED_FOR_S:
+            async with pool.connection() as connection:
+                rows = await (await connection.execute(_LAST_HOUR)).fetchall()
+            self.by_tool, self.counted_at = {row["tool"]: row for row in rows}, time.monotonic()
+        return self.by_tool
+
+
+def tools_router(get_app: Callable[[], App]) -> APIRouter:
+    """Routes under `/tools`."""
+    router = APIRouter(prefix="/tools", tags=["tools"])
+    hour = LastHour()
+
+    @router.get("")
+    async def tools() -> dict[str, Any]:
+        """All tools that some role may call, and the services, models among them, that were called lately."""
+        app = get_app()
+        figures = await hour.figures(app.pool)
+        standings = app.calling.breakers.standings()
+        held = _held(app)
+        return {
+            "tools": [
+                _shown(tool, roles, granted, standings, figures.get(name))
+                for name, (tool, roles, granted) in sorted(held.items())
+            ],
+            "services": [
+                {"service": service, "breaker": _breaker(it)} for service, it in sorted(standings.items())
+            ],
+        }  # fmt: skip
+
+    return router
+
+
+def _held(app: App) -> dict[str, tuple[BaseTool, list[str], list[str]]]:
+    """Tool name -> the tool, the roles that hold it, and those that may call it without a person."""
+    held: dict[str, tuple[BaseTool, list[str], list[str]]] = {}
+    for role, agent in sorted(discover_agents().items()):
+        for tool in [*agent.tools, *offered_tools(app.remotes, role)]:
+            _, roles, granted = held.setdefault(tool.name, (tool, [], []))
+            roles.append(role)
+            granted += [role] if tool.name in agent.grants else []
+    return held
+
+
+def _shown(
+    tool: BaseTool, roles: list[str], granted: list[str], standings: Mapping[str, Standing], hour: Any
+) -> dict[str, Any]:
+    contract = contract_of(tool)
+    service = service_of(tool.name, contract)
+    calls = hour["calls"] if hour else 0
+    return {
+        "name": tool.name,
+        "description": tool.description[:MAX_DESCRIPTION_CHARS],
+        "contract": _promised(contract, service),
+        "roles": roles,
+        "granted": granted,
+        "breaker": _breaker(standings.get(service, Standing())),
+        "last_hour": {
+            "calls": calls,
+            "errors": hour["errors"] if hour else 0,
+            "error_rate": round(hour["errors"] / calls, 4) if calls else None,
+            "p95_s": round(hour["p95_s"], 3) if hour else None,
+        },
+    }
+
+
+def _promised(contract: Contract, service: str) -> dict[str, Any]:
+    return {**asdict(contract), "service": service}
+
+
+def _breaker(standing: Standing) -> dict[str, Any]:
+    return {"state": standing.state, "retry_in_s": round(standing.retry_in_s, 1), "why": standing.why}
