@@ -8,6 +8,7 @@ BENCHES = (
     ("fan_out.py", "--postgres"),
     ("makespan.py",),
     ("react_turns.py", "--repeats", "9"),
+    ("policy.py",),
     ("waist.py",),
     ("visible.py",),
     ("readers.py",),
