@@ -106,8 +106,8 @@ class LocalSwitch:
 class _Service:
     """What this process knows of one service."""
 
+    retries: float
     ends: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=MAX_COUNTED))
-    retries: float = RETRIES_KEPT
     open_until: float | None = None
     why: str = ""
 
@@ -137,14 +137,21 @@ class Open(Exception):
 class Breakers:
     """All breakers and retry budgets of one process."""
 
-    def __init__(self, switch: Switch | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock`: the time, in seconds."""
-        self._clock = clock
+    def __init__(
+        self,
+        switch: Switch | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        min_failures: int = MIN_FAILURES,
+        retries_kept: float = RETRIES_KEPT,
+    ) -> None:
+        """`clock`: the time, in seconds. `min_failures`: in the window, before it opens."""
+        self._clock, self._min_failures, self._retries_kept = clock, min_failures, retries_kept
         self._switch: Switch = switch or LocalSwitch(clock)
         self._services: dict[str, _Service] = {}
 
     def _of(self, service: str) -> _Service:
-        return self._services.setdefault(service, _Service())
+        return self._services.setdefault(service, _Service(self._retries_kept))
 
     def standing(self, service: str) -> Standing:
         """How it stands, as far as this process knows."""
@@ -171,7 +178,7 @@ class Breakers:
         """Count how the call ended; True when this opened the breaker."""
         known, now = self._of(given.service), self._clock()
         if ok:
-            known.retries = min(RETRIES_KEPT, known.retries + RETRIES_PER_SUCCESS)
+            known.retries = min(self._retries_kept, known.retries + RETRIES_PER_SUCCESS)
             if given.probe:
                 await self._close(given.service)
         known.ends.append((now, ok))
@@ -195,7 +202,7 @@ class Breakers:
         while known.ends and known.ends[0][0] < now - WINDOW_S:
             known.ends.popleft()
         failed = sum(not ok for _, ok in known.ends)
-        return failed >= MIN_FAILURES and failed >= FAILED_SHARE * len(known.ends)
+        return failed >= self._min_failures and failed >= FAILED_SHARE * len(known.ends)
 
     async def _trip(self, service: str, why: str) -> None:
         known = self._of(service)

@@ -1,7 +1,7 @@
 """What the call policy costs a tool call, and how fast a breaker opens and closes in an outage.
 
 Overhead: the same call of the same tool, bare and through `GuardTools` and `CallService`, interleaved; the median of
-the repeats counts. The outage is simulated: a service that is called once a second, tried up to three times, fails for a
+the repeats counts. The outage is simulated: a service, called once a second and tried up to three times, fails for a
 minute and then works, and the worst of ten such outages counts; time is the bench's own, the breaker the product's.
 
     python tests/bench/policy.py [--repeats 9] [--calls 2000]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from patterns import NoCorpus, activities
 
 from agents.agent import Agent, assemble, discover_agents
+from agents.breaker import Breakers
 from agents.context import Context, Limits
+from agents.policy import Calling
 from app.activities import Activity
 from app.events import TERMINAL, RunEvent
 from app.journal import Journal
@@ -43,6 +45,10 @@ class House:
         return [event for event in await self.journal.read(run_id) if event.type == type_]
 
 
+NEVER_OPEN = Breakers(min_failures=1_000_000, retries_kept=1_000_000)
+"""Dozens of faults that have nothing to do with each other share one endpoint here: a breaker would end all by some."""
+
+
 @asynccontextmanager
 async def house(
     conninfo: str,
@@ -62,7 +68,8 @@ async def house(
         stack.push_async_callback(models.aclose)
         journal = await stack.enter_async_context(Journal(pool, conninfo).listening())
         limits = Limits()
-        context = Context(models, assemble(roles or discover_agents(), models, limits), NoCorpus(), limits)
+        team = assemble(roles or discover_agents(), models, limits, calling=Calling(breakers=NEVER_OPEN))
+        context = Context(models, team, NoCorpus(), limits)
         graphs = graphs or activities()
         worker = Worker(pool, journal, graphs, context, model_name=endpoint.model)
         await worker.queue.open(pool)
