@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
 from langchain_core.tools import BaseTool
 
 from agents.agent import discover_agents
-from agents.breaker import Standing
+from agents.breaker import CLOSED, Standing
 from agents.policy import service_of
-from agents.tools.contract import Contract, contract_of
+from agents.tools.contract import contract_of
 from agents.tools.remote import offered_tools
 from app.compose import App
 from app.postgres import Pool
@@ -47,6 +48,8 @@ select tool, count(*) as calls, count(*) filter (where failed) as errors,
 from ended group by tool
 """
 
+_OPENED = "select service, opened_at from breakers"
+
 
 @dataclass(slots=True)
 class LastHour:
@@ -74,15 +77,15 @@ def tools_router(get_app: Callable[[], App]) -> APIRouter:
         """All tools that some role may call, and the services, models among them, that were called lately."""
         app = get_app()
         figures = await hour.figures(app.pool)
-        standings = app.calling.breakers.standings()
+        breakers = Shown(app.calling.breakers.standings(), await _opened(app.pool))
         held = _held(app)
         return {
             "tools": [
-                _shown(tool, roles, granted, standings, figures.get(name))
+                _shown(tool, roles, granted, breakers, figures.get(name))
                 for name, (tool, roles, granted) in sorted(held.items())
             ],
             "services": [
-                {"service": service, "breaker": _breaker(it)} for service, it in sorted(standings.items())
+                {"service": service, "breaker": breakers.of(service)} for service in sorted(breakers.standings)
             ],
         }  # fmt: skip
 
@@ -100,31 +103,45 @@ def _held(app: App) -> dict[str, tuple[BaseTool, list[str], list[str]]]:
     return held
 
 
-def _shown(
-    tool: BaseTool, roles: list[str], granted: list[str], standings: Mapping[str, Standing], hour: Any
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Breakers as they are shown: how this process takes them, since when as the database has it."""
+
+    standings: Mapping[str, Standing]
+    opened: Mapping[str, datetime]
+
+    def of(self, service: str) -> dict[str, Any]:
+        """One of them; `since` is None while it is closed, or where only this process knows that it is open."""
+        standing = self.standings.get(service, CLOSED)
+        since = self.opened.get(service) if standing.state != "closed" else None
+        return {
+            "state": standing.state,
+            "since": since and since.isoformat(),
+            "next_try_s": round(standing.retry_in_s, 1),
+            "why": standing.why,
+        }
+
+
+async def _opened(pool: Pool) -> dict[str, datetime]:
+    async with pool.connection() as connection:
+        rows = await (await connection.execute(_OPENED)).fetchall()
+    return {row["service"]: row["opened_at"] for row in rows}
+
+
+def _shown(tool: BaseTool, roles: list[str], granted: list[str], breakers: Shown, hour: Any) -> dict[str, Any]:
     contract = contract_of(tool)
     service = service_of(tool.name, contract)
-    calls = hour["calls"] if hour else 0
     return {
         "name": tool.name,
         "description": tool.description[:MAX_DESCRIPTION_CHARS],
-        "contract": _promised(contract, service),
+        "service": service,
+        "effect": contract.effect,
+        "approval": contract.approval,
+        "timeout_s": contract.timeout_s,
         "roles": roles,
-        "granted": granted,
-        "breaker": _breaker(standings.get(service, Standing())),
-        "last_hour": {
-            "calls": calls,
-            "errors": hour["errors"] if hour else 0,
-            "error_rate": round(hour["errors"] / calls, 4) if calls else None,
-            "p95_s": round(hour["p95_s"], 3) if hour else None,
-        },
+        "granted_to": granted,
+        "breaker": breakers.of(service),
+        "calls": hour["calls"] if hour else 0,
+        "errors": hour["errors"] if hour else 0,
+        "p95_ms": round(1000 * hour["p95_s"]) if hour else None,
     }
-
-
-def _promised(contract: Contract, service: str) -> dict[str, Any]:
-    return {**asdict(contract), "service": service}
-
-
-def _breaker(standing: Standing) -> dict[str, Any]:
-    return {"state": standing.state, "retry_in_s": round(standing.retry_in_s, 1), "why": standing.why}

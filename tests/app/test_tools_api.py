@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -22,7 +23,8 @@ insert into run_events (run_id, seq, at, type, span_id, data) values
     ('r', 4, now() - interval '5 s', 'tool.timeout', 'n', '{"tool": "search_documents", "call_id": "2"}'),
     ('r', 5, now() - interval '4 s', 'tool.started', 'c', '{"name": "search_documents", "call_id": "3"}'),
     ('old', 1, now() - interval '2 hours', 'tool.started', 'd', '{"name": "calculator", "call_id": "1"}');
-insert into breakers (service, why, retry_at) values ('model large at gpu:8000', 'HTTP 503', now() + interval '1 hour');
+insert into breakers (service, why, opened_at, retry_at)
+    values ('model large at gpu:8000', 'HTTP 503', '2026-11-21 08:00:00+00', now() + interval '1 hour');
 """
 
 
@@ -47,11 +49,15 @@ def test_what_the_page_is_told(running: House) -> None:
     search = next(it for it in told["tools"] if it["name"] == "search_documents")
     assert search["description"].startswith("Search the user's documents")
     assert "researcher" in search["roles"]
-    assert search["granted"] == []
-    assert search["contract"]["effect"] == "read"
-    assert search["contract"]["service"] == "search_documents"
-    assert search["last_hour"] == {"calls": 2, "errors": 1, "error_rate": 0.5, "p95_s": 2.0}
-    assert search["breaker"] == {"state": "closed", "retry_in_s": 0.0, "why": ""}
+    assert search["granted_to"] == []
+    assert {name: search[name] for name in ("service", "effect", "approval", "timeout_s")} == {
+        "service": "search_documents", "effect": "read", "approval": False, "timeout_s": 15,
+    }  # fmt: skip
+    assert [search[name] for name in ("calls", "errors", "p95_ms")] == [2, 1, 2_000]
+    assert search["breaker"] == {"state": "closed", "since": None, "next_try_s": 0.0, "why": ""}
     quiet = next(it for it in told["tools"] if it["name"] == "calculator")
-    assert quiet["last_hour"] == {"calls": 0, "errors": 0, "error_rate": None, "p95_s": None}
-    assert [it["service"] for it in told["services"] if it["breaker"]["why"]] == ["model large at gpu:8000"]
+    assert [quiet[name] for name in ("calls", "errors", "p95_ms")] == [0, 0, None]
+    (down,) = [it for it in told["services"] if it["breaker"]["state"] == "open"]
+    assert down["service"] == "model large at gpu:8000"
+    assert datetime.fromisoformat(down["breaker"]["since"]) == datetime(2026, 11, 21, 8, tzinfo=UTC)
+    assert 0 < down["breaker"]["next_try_s"] <= 3_600
