@@ -10,7 +10,7 @@ import pytest
 from crew import Ran, run
 from flaky import FlakyService
 from langchain.agents import create_agent
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, ToolException, tool
 from scripted import ScriptedModel, Step, calls, says
 
@@ -164,7 +164,7 @@ async def test_a_model_endpoint_has_a_breaker_too(scripted: Scripted) -> None:
     agent = create_agent(model, [], middleware=[RetryModel(pause, breakers)], context_schema=Context)
     for _ in range(3):
         with pytest.raises(ModelUnavailable):
-            await agent.ainvoke({"messages": [("human", "?")]})
+            await agent.ainvoke({"messages": [HumanMessage("?")]})
 
     assert endpoint_of(model) == "model large at 127.0.0.1:8000"
     assert breakers.standing(endpoint_of(model)).state == "open"
