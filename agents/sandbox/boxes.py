@@ -37,12 +37,12 @@ class Box:
         self._stopped: tuple[End, str] | None = None
 
     @classmethod
-    async def started(cls, bounds: Bounds) -> "Box":
+    async def started(cls, bounds: Bounds, bwrap: str = "bwrap") -> "Box":
         """A box that is ready for code. Raises NoIsolation with what bubblewrap said."""
         ours, theirs = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *command(bounds, theirs), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                *command(bounds, theirs, bwrap), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT, pass_fds=[theirs], env={}, cwd="/",
             )  # fmt: skip
         except BaseException:
@@ -176,9 +176,9 @@ class Bubblewrap:
 
     name = "bubblewrap"
 
-    def __init__(self, bounds: Bounds = BOUNDS, warm: int = 1) -> None:
-        """`warm`: boxes that wait for code while none runs."""
-        self.bounds, self._most_warm = bounds, warm
+    def __init__(self, bounds: Bounds = BOUNDS, warm: int = 1, bwrap: str = "bwrap") -> None:
+        """`warm`: boxes that wait for code while none runs. `bwrap`: name or path of the program."""
+        self.bounds, self._most_warm, self._bwrap = bounds, warm, bwrap
         self._warm: list[asyncio.Task[Box]] = []
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
         self._closed = False
@@ -202,11 +202,11 @@ class Bubblewrap:
             if box.alive:
                 return box
             await box.close()
-        return await Box.started(self.bounds)
+        return await Box.started(self.bounds, self._bwrap)
 
     def _refill(self) -> None:
         while not self._closed and len(self._warm) < self._most_warm:
-            self._warm.append(asyncio.create_task(Box.started(self.bounds), name="a warm box"))
+            self._warm.append(asyncio.create_task(Box.started(self.bounds, self._bwrap), name="a warm box"))
 
     async def aclose(self) -> None:
         """End the boxes that wait."""

@@ -30,9 +30,9 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
-def command(bounds: Bounds, report_fd: int) -> list[str]:
+def command(bounds: Bounds, report_fd: int, bwrap: str = "bwrap") -> list[str]:
     """What starts a box. Raises NoIsolation when a part of it is not installed."""
-    bwrap = _program("bwrap", "install the package bubblewrap")
+    bwrap = _program(bwrap, "install the package bubblewrap")
     bound, links = _bound()
     setup = json.dumps({"report_fd": report_fd, "paths": package_folders()})
     inner = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session",

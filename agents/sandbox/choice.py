@@ -61,9 +61,9 @@ async def prove(sandbox: Bubblewrap) -> None:
 class Chosen:
     """The sandbox of this process, found when it is needed for the first time."""
 
-    def __init__(self, mode: Mode = "auto", bounds: Bounds = BOUNDS) -> None:
-        """`mode`: as in SEXTANT_SANDBOX."""
-        self._mode, self._bounds = mode, bounds
+    def __init__(self, mode: Mode = "auto", bounds: Bounds = BOUNDS, bwrap: str = "bwrap") -> None:
+        """`mode`: as in SEXTANT_SANDBOX. `bwrap`: name or path of the program."""
+        self._mode, self._bounds, self._bwrap = mode, bounds, bwrap
         self._found: Bubblewrap | SmallPython | None = None
         self._turn = asyncio.Lock()
 
@@ -83,7 +83,7 @@ class Chosen:
             raise NoIsolation("SEXTANT_SANDBOX is off", "set it to auto to run code apart from everything else")
         if self._mode == "monty":
             return SmallPython(self._bounds)
-        boxes = Bubblewrap(self._bounds)
+        boxes = Bubblewrap(self._bounds, bwrap=self._bwrap)
         try:
             await prove(boxes)
         except NoIsolation as missing:

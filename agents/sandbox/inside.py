@@ -59,8 +59,8 @@ def _carried(asked: dict[str, Any]) -> str:
 
 def _bounded(bounds: dict[str, Any]) -> None:
     """Hard limits: nobody in here has the right to raise them again."""
-    os.closerange(3, 1024)
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    os.closerange(3, 1024)
     resource.setrlimit(resource.RLIMIT_CPU, (bounds["cpu_s"], bounds["cpu_s"] + 1))
     for what, most in (
         (resource.RLIMIT_AS, 2 * bounds["memory_bytes"]),
@@ -137,13 +137,16 @@ def _read(path: str, most: int) -> tuple[str, bytes]:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         return error.strerror or "unreadable", b""
-    with os.fdopen(fd, "rb") as file:
+    try:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
             return "not a plain file", b""
         if about.st_size > most:
             return f"{about.st_size:,} bytes of {most:,}", b""
-        return "", file.read(most)
+        with os.fdopen(os.dup(fd), "rb") as file:
+            return "", file.read(most)
+    finally:
+        os.close(fd)
 
 
 if __name__ == "__main__":
