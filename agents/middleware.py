@@ -36,6 +36,8 @@ MODEL_ATTEMPTS = 3
 BACKOFF_BASE_S = 0.5
 BACKOFF_MAX_S = 8.0
 MAX_RETRY_AFTER_S = 30.0
+PROBED_WITHIN_S = 5.0
+"""What a probe gets before whoever waits for its end asks again: asking sooner would use up the attempts."""
 MAX_REPAIRS = 2
 NO_ANSWER = "I had to stop before I had an answer."
 
@@ -181,7 +183,7 @@ class RetryModel(AgentMiddleware[Any, Any]):
             leave = await self._breakers.enter(endpoint)
         except Open as shut:
             await tell_open(shut)
-            wait_s = max(shut.standing.retry_in_s, BACKOFF_BASE_S)
+            wait_s = shut.standing.retry_in_s or PROBED_WITHIN_S
             raise ModelUnavailable(endpoint, str(shut), kind="refused", url=endpoint, retry_after_s=wait_s) from shut
         try:
             response = await handler(request)

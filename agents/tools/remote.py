@@ -97,7 +97,7 @@ def contract_for(remote: Remote, definition: Definition) -> Contract:
         timeout_s=remote.server.call_timeout_s, retries=1 if effect == "read" else 0, effect=effect,
         approval=effect != "read", origin=remote.server.name,
         reaches_out=definition.tool not in remote.server.effects, sentence=_sentence(remote, definition),
-        fallback="Go on without it, and say that it was not available.",
+        fallback="Go on without it, and say that it was not available.", service=f"mcp:{remote.server.name}",
     )  # fmt: skip
 
 

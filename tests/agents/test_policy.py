@@ -16,10 +16,10 @@ from scripted import ScriptedModel, Step, calls, says
 
 from agents.agent import Agent, assemble
 from agents.artefacts import Artefact
-from agents.breaker import MIN_FAILURES, Breakers
+from agents.breaker import MIN_FAILURES, OPEN_S, Breakers
 from agents.context import Context, Limits
 from agents.errors import ModelUnavailable, ToolFailed
-from agents.middleware import RetryModel, endpoint_of, stack
+from agents.middleware import PROBED_WITHIN_S, RetryModel, endpoint_of, stack
 from agents.policy import Calling, Threads
 from agents.tools.contract import Contract, Effect, with_contract
 
@@ -170,6 +170,29 @@ async def test_a_model_endpoint_has_a_breaker_too(scripted: Scripted) -> None:
     assert breakers.standing(endpoint_of(model)).state == "open"
     assert len(model.asked) == MIN_FAILURES  # the rest was never sent
     model.check_used_up()
+
+
+async def test_whoever_waits_for_a_probe_leaves_it_time_and_goes_on_when_it_went_well(scripted: Scripted) -> None:
+    class Served(ScriptedModel):
+        openai_api_base: str = "http://127.0.0.1:8000/v1"
+        model_name: str = "large"
+
+    now, waits = [0.0], list[float]()
+    model, breakers = Served([says("Back.")]), Breakers(clock=lambda: now[0])
+    for _ in range(MIN_FAILURES):
+        await breakers.leave(await breakers.enter(endpoint_of(model)), ok=False, why="503")
+    now[0] = OPEN_S
+    probe = await breakers.enter(endpoint_of(model))
+
+    async def pause(seconds: float) -> None:
+        waits.append(seconds)
+        await breakers.leave(probe, ok=True)
+
+    agent = create_agent(model, [], middleware=[RetryModel(pause, breakers)], context_schema=Context)
+    state = await agent.ainvoke({"messages": [("human", "?")]})
+
+    assert state["messages"][-1].text == "Back."
+    assert waits == [PROBED_WITHIN_S]
 
 
 # -- places, threads, size, old answers ------------------------------------------------------------

@@ -71,6 +71,7 @@ def test_a_promise_is_the_operators_word_or_the_hints_or_the_careful_one(
 
     assert (contract.effect, contract.retries, contract.approval) == (effect, retries, asks)
     assert not contract.trusted
+    assert contract.service == "mcp:far"  # a server that is down is down for all of its tools
 
 
 def test_an_approval_tells_the_arguments_that_every_call_has() -> None:
