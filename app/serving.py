@@ -21,6 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from streamlit.runtime.pages_manager import PagesManager
 
 import ui
 from app.auth import Keys, is_loopback
@@ -108,6 +109,9 @@ def _asgi(holder: Holder, settings: Settings, lifespan: Any, port: int) -> Any:
     page = Path(ui.__file__).with_name("main.py")
     app = st.App(str(page), lifespan=lifespan, routes=[Mount("/api", app=_api(holder, settings))])
     # after the App, which tells Streamlit where the page and so its theme lies; before, the theme would not be found
+    # our pages are those that `st.navigation` names; else who comes by a link before anybody opened the chat would get
+    # the files of `ui/pages` run as scripts, which draw nothing
+    PagesManager.uses_pages_directory = False
     streamlit_config.set_option("server.port", port)
     streamlit_config.set_option("server.address", settings.host)
     return app

@@ -137,6 +137,7 @@ def _shown(tool: BaseTool, roles: list[str], granted: list[str], breakers: Shown
         "service": service,
         "effect": contract.effect,
         "approval": contract.approval,
+        "reaches_out": contract.reaches_out,
         "timeout_s": contract.timeout_s,
         "roles": roles,
         "granted_to": granted,

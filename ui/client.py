@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -114,6 +115,22 @@ class Api:
 
     def forget(self, key: str) -> None:
         self._json("DELETE", f"memories/{key}")
+
+    def tools(self) -> Json:
+        """What agents may call, and the services behind it."""
+        return self._json("GET", "tools")
+
+    def remotes(self) -> list[Json]:
+        """MCP servers, with what they define and what of it is approved."""
+        return list(self._json("GET", "remotes")["remotes"])
+
+    def approve(self, server: str, definitions: dict[str, str]) -> None:
+        """Approve tools of a server by the hashes of what was read."""
+        self._json("POST", f"remotes/{quote(server, safe='')}/approve", json={"tools": definitions})
+
+    def peers(self) -> list[Json]:
+        """Agents of others that a plan may give work to."""
+        return list(self._json("GET", "peers")["peers"])
 
     def _json(self, method: str, path: str, **request: Any) -> Json:
         signed = {"Authorization": f"Bearer {key}"} if (key := self._key()) else {}

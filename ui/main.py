@@ -4,7 +4,7 @@ import streamlit as st
 
 from ui import look, session, sidebar, sign_in
 from ui.client import ApiProblem, Json
-from ui.pages import chat, documents, memory
+from ui.pages import chat, documents, memory, settings
 
 st.set_page_config(
     page_title="Sextant",
@@ -30,9 +30,10 @@ pages = {
     "chat": st.Page(lambda: chat.page(info or {}, threads), title="Chat", url_path="conversation", default=True),
     "documents": st.Page(lambda: documents.page(info or {}), title="Documents", url_path="documents"),
     "memory": st.Page(memory.page, title="Memory", url_path="memory"),
+    "settings": st.Page(settings.page, title="Settings", url_path="settings"),
 }
 chosen = st.navigation(list(pages.values()), position="hidden")
-in_thread = chosen.url_path not in ("documents", "memory") and session.thread()
+in_thread = chosen.url_path not in ("documents", "memory", "settings") and session.thread()
 look.apply(look.COLUMN_CHAT_PX if in_thread else look.COLUMN_HOME_PX)
 sidebar.draw(pages, info)
 if trouble:

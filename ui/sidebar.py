@@ -29,6 +29,7 @@ def draw(pages: dict[str, Any], info: Json | None) -> None:
             st.page_link(pages["chat"], label="Chat", icon=":material/chat_bubble_outline:")
             st.page_link(pages["documents"], label="Documents", icon=":material/description:")
             st.page_link(pages["memory"], label="Memory", icon=":material/bookmark:")
+            st.page_link(pages["settings"], label="Settings", icon=":material/tune:")
         st.html(_foot(info), width="stretch")
         sign_in.out()
 

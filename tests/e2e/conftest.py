@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,20 @@ def sextant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running = Running(tmp_path_factory.mktemp("e2e"))
     yield running
     if running.process.poll() is None:
+        running.stop()
+
+
+@pytest.fixture
+def up() -> Iterator[Callable[[Path], Running]]:
+    """Starts one on a home that a test has made."""
+    started: list[Running] = []
+
+    def start(home: Path) -> Running:
+        started.append(Running(home))
+        return started[-1]
+
+    yield start
+    for running in started:
         running.stop()
 
 
