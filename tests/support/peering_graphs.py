@@ -26,7 +26,9 @@ async def work_out(state: ChatState, runtime: Runtime[Context]) -> dict[str, Any
         text = str((await ask(context, sub.role, sub.question)).text)
         return Finding(sub.id, sub.title, "done", text)
 
-    found = await run_plan(Plan(tasks=tasks, note=""), work, context.limits, context.allowance, remedies=remedies(context))
+    found = await run_plan(
+        Plan(tasks=tasks, note=""), work, context.limits, context.allowance, remedies=remedies(context)
+    )
     told = [f"{finding.title}: {finding.state}: {finding.text or finding.reason}" for finding in found]
     return {"messages": [AIMessage("\n".join(told))]}
 

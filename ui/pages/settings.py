@@ -41,9 +41,7 @@ _MCP = """{"mcpServers": {
   "time": {"command": "uvx", "args": ["mcp-server-time"]},
   "wiki": {"url": "https://mcp.example.org/mcp", "roles": ["assistant"]}
 }}"""
-_A2A = (
-    """SEXTANT_A2A_PEERS='[{"name": "lawyer", "url": "https://agents.example.org/a2a"}]'"""
-)
+_A2A = """SEXTANT_A2A_PEERS='[{"name": "lawyer", "url": "https://agents.example.org/a2a"}]'"""
 
 
 def page() -> None:
