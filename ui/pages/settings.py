@@ -256,5 +256,6 @@ def _peer(peer: Json) -> str:
         f"At most {peer['deadline_s']:g} s; {'a token is sent' if peer.get('has_token') else 'no token'}.",
         f"Last error: {escape(definitions.visible(trouble))}" if trouble else "",
     ]
-    words = {"up": "answers", "away": "does not answer"}.get(peer["state"], peer["state"])
-    return _item(peer["name"], lines, STATES.get(peer["state"], "lost"), escape(words))
+    state = str(peer["state"])
+    words = {"up": "answers", "away": "does not answer"}.get(state, state)
+    return _item(peer["name"], lines, STATES.get(state, "lost"), escape(words))
