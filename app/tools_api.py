@@ -75,21 +75,22 @@ def tools_router(get_app: Callable[[], App]) -> APIRouter:
     @router.get("")
     async def tools() -> dict[str, Any]:
         """All tools that some role may call, and the services, models among them, that were called lately."""
-        app = get_app()
-        figures = await hour.figures(app.pool)
-        breakers = Shown(app.calling.breakers.standings(), await _opened(app.pool))
-        held = _held(app)
-        return {
-            "tools": [
-                _shown(tool, roles, granted, breakers, figures.get(name))
-                for name, (tool, roles, granted) in sorted(held.items())
-            ],
-            "services": [
-                {"service": service, "breaker": breakers.of(service)} for service in sorted(breakers.standings)
-            ],
-        }  # fmt: skip
+        return await described_tools(get_app(), hour)
 
     return router
+
+
+async def described_tools(app: App, hour: LastHour) -> dict[str, Any]:
+    """`tools` and `services`, as they stand now for all processes."""
+    figures = await hour.figures(app.pool)
+    breakers = Shown(app.calling.breakers.standings(), await _opened(app.pool))
+    return {
+        "tools": [
+            _shown(tool, roles, granted, breakers, figures.get(name))
+            for name, (tool, roles, granted) in sorted(_held(app).items())
+        ],
+        "services": [{"service": service, "breaker": breakers.of(service)} for service in sorted(breakers.standings)],
+    }
 
 
 def _held(app: App) -> dict[str, tuple[BaseTool, list[str], list[str]]]:

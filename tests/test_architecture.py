@@ -44,6 +44,7 @@ HOMES = {
     "a2a": ["agents/remote/a2a_client.py", "app/protocols/a2a_*.py"],
     "mcp": ["agents/remote/mcp_*.py", "app/protocols/mcp_server.py"],
     "pydantic_monty": ["agents/sandbox/monty.py"],
+    "prometheus_client": ["app/metrics_api.py"],
     "uvicorn": ["app/serving.py"],
     "fastapi": ["app/server.py", "app/serving.py", "app/gate.py", "app/replies.py", "app/*_api.py",
                 "app/agent_protocol/", "app/protocols/"],

@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from house import House, house
+from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -61,3 +62,23 @@ def test_what_the_page_is_told(running: House) -> None:
     assert down["service"] == "model large at gpu:8000"
     assert datetime.fromisoformat(down["breaker"]["since"]) == datetime(2026, 11, 21, 8, tzinfo=UTC)
     assert 0 < down["breaker"]["next_try_s"] <= 3_600
+
+
+def test_what_a_prometheus_scrapes(running: House) -> None:
+    with running.http() as client:
+        scraped = client.get("metrics").raise_for_status()
+
+    assert scraped.headers["content-type"].startswith("text/plain")
+    told = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(scraped.text)
+        for sample in family.samples
+    }
+    assert told["sextant_breaker_open", "model large at gpu:8000"] == 1
+    assert told["sextant_breaker_open", "search_documents"] == 0
+    assert told["sextant_tool_calls_last_hour", "search_documents"] == 2
+    assert told["sextant_tool_errors_last_hour", "search_documents"] == 1
+    assert told["sextant_tool_p95_seconds", "search_documents"] == 2
+    assert ("sextant_tool_p95_seconds", "calculator") not in told
+    assert told["sextant_runs", "running"] == 1
+    assert ("sextant_runs", "succeeded") not in told  # it ended two hours ago
