@@ -19,10 +19,12 @@ import pytest
 
 from agents.sandbox.box import Outcome
 from agents.sandbox.boxes import Box, Bubblewrap
+from agents.sandbox.bubblewrap import package_folders
 from agents.sandbox.tree import descendants, memory_bytes
 
 Make = Callable[..., Bubblewrap]
 ROOT = Path(__file__).parents[3]
+INTERPRETER = os.path.realpath(sys.executable)
 
 
 async def said(boxes: Make, code: str, **bounds: Any) -> Any:
@@ -180,9 +182,20 @@ async def test_no_file_of_this_machine_is_there(boxes: Make, tmp_path: Path) -> 
              "/proc/1/environ", "/sys/kernel", "/var/run/docker.sock", "/run", "/var", "/tmp", "/home", "/etc",
              str(Path.home() / ".ssh"), "/dev/sda", "/dev/mem", "/dev/kmsg", "/boot"]  # fmt: skip
 
-    there = await said(boxes, f"print(json.dumps([it for it in {paths!r} if os.path.exists(it)]))")
+    # wherever this checkout lies, the way to its interpreter is there, and nothing beside that way
+    parts = {INTERPRETER, f"{sys.base_prefix}/lib", *package_folders()}
+    ways = {str(way) for part in parts for way in Path(part).parents}
 
-    assert there == []
+    there = await said(boxes, f"print(json.dumps([it for it in {paths!r} if os.path.exists(it)]))")
+    beside = await said(
+        boxes,
+        f"ways, parts = {ways!r}, {parts!r}\n"
+        "below = [os.path.join(way, name) for way in ways if way not in ('/', '/usr') for name in os.listdir(way)]\n"
+        "print(json.dumps([it for it in below if it not in ways | parts]))",
+    )
+
+    assert [it for it in there if it not in ways] == []
+    assert beside == []
 
 
 async def test_the_environment_is_its_own(boxes: Make, monkeypatch: pytest.MonkeyPatch) -> None:
