@@ -158,6 +158,37 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_one_goes_on(
     assert len(sextant.rows("select 1 from runs where input->>'question' like %s", mine)) == 8
 
 
+LED = "What does routing cost and how does routing fail? What does a swarm cost and how do swarms fail?"
+LAST = "How do swarms fail?"
+"""What one of the four workers is asked, and nobody else in these words."""
+
+
+def test_after_kill_9_a_team_goes_on_with_what_is_missing(
+    sextant: Any, demo_model: Any, stopped: Any, files: tuple[Path, Path]
+) -> None:
+    write(files[0], LED)
+    demo_model.fail({"match": LAST, "silence": True})
+    process = stopped(sextant.start("batch", *map(str, files), "--graph", "team"))
+    reports = (
+        "select data->>'task_id' as task, count(*) as n from run_events join runs using (run_id) "
+        "where type = %s and input->>'question' = %s group by 1 order by 1"
+    )
+    done = ["1", "1.1", "1.2", "2.1"]
+    sextant.wait_for(lambda: sextant.rows("select to_regclass('run_events')")[0]["to_regclass"])
+    sextant.wait_for(lambda: [it["task"] for it in sextant.rows(reports, "agent.finished", LED)] == done)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+    demo_model.recover()
+    again = sextant.run("batch", *map(str, files), "--graph", "team")
+    assert (again.returncode, again.stdout) == (0, f"1 rows: 1 answered, 0 failed. {files[1]}\n"), again.stderr
+    [row] = read(files[1])
+    assert "missing" not in row
+    begun = {it["task"]: it["n"] for it in sextant.rows(reports, "agent.spawned", LED)}
+    assert begun == {**dict.fromkeys(done, 1), "2": 2, "2.2": 2}  # the last worker and its lead, and nobody else
+    steps = "select count(*) as n from run_events where run_id = %s and type = 'node.started' and data->>'name' = %s"
+    assert sextant.rows(steps, row["run_id"], "delegate") == [{"n": 1}]
+
+
 @pytest.mark.parametrize(
     ("source", "output", "code", "said"),
     [
