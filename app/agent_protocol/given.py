@@ -174,6 +174,7 @@ def _content(content: Any, field: str, max_chars: int) -> str:
             field=f"{field}.content", limit=max_chars, actual=len(content),
             fix="upload the long part as a document and ask about it",
         )  # fmt: skip
+    checked_json(content, f"{field}.content")
     return content
 
 

@@ -7,6 +7,7 @@ answer goes on with the run that asked: its id stays, and so does its log.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -75,47 +76,47 @@ def _started(router: APIRouter, get_app: Callable[[], App], streams: Streams) ->
     @router.post("/threads/{thread_id}/runs/wait")
     async def wait(thread_id: str, body: RunBody, owner: Owner, key: Key = None) -> Response:
         """The same, and the final values once it has ended or waits."""
-        admitted = await admit(get_app(), owner, thread_id, body, key)
-        return awaited(get_app(), streams, owner, admitted, body)
+        app, begin = get_app(), partial(admit, get_app(), owner, thread_id, body, key)
+        return await streams.told(owner, begin, lambda it: awaited(app, streams, owner, it, body))
 
     @router.post("/threads/{thread_id}/runs/stream")
     async def stream(thread_id: str, body: RunBody, owner: Owner, key: Key = None) -> Response:
         """The same, as an event stream."""
-        modes = stream_modes(body.stream_mode)
-        admitted = await admit(get_app(), owner, thread_id, body, key)
-        return streamed(get_app(), streams, owner, admitted, body, modes)
+        app, modes = get_app(), stream_modes(body.stream_mode)
+        begin = partial(admit, app, owner, thread_id, body, key)
+        return await streams.told(owner, begin, lambda it: streamed(app, streams, owner, it, body, modes))
 
     @router.post("/runs")
     async def create_alone(body: RunBody, owner: Owner) -> Response:
         """A run in a thread of its own, which stays: there is no other way to its result."""
-        run = (await admit(get_app(), owner, await own_thread(get_app(), owner, body), body, None)).run
+        run = (await admit_alone(get_app(), owner, body)).run
         return wire.reply(wire.run(run), places(run))
 
     @router.post("/runs/batch")
     async def create_many(bodies: Annotated[list[RunBody], Body(max_length=100)], owner: Owner) -> Response:
         """Several runs, each in a thread of its own."""
         app = get_app()
-        runs = [(await admit(app, owner, await own_thread(app, owner, it), it, None)).run for it in bodies]
-        return wire.reply([wire.run(run) for run in runs])
+        return wire.reply([wire.run((await admit_alone(app, owner, it)).run) for it in bodies])
 
     @router.post("/runs/wait")
     async def wait_alone(body: RunBody, owner: Owner) -> Response:
         """Final values of a run in a thread of its own, which is removed unless `on_completion` says keep."""
-        admitted = await admit(get_app(), owner, await own_thread(get_app(), owner, body), body, None)
-        return awaited(get_app(), streams, owner, admitted, body, alone=True)
+        app, begin = get_app(), partial(admit_alone, get_app(), owner, body)
+        return await streams.told(owner, begin, lambda it: awaited(app, streams, owner, it, body, alone=True))
 
     @router.post("/runs/stream")
     async def stream_alone(body: RunBody, owner: Owner) -> Response:
         """Event stream of a run in a thread of its own, which is removed unless `on_completion` says keep."""
-        modes = stream_modes(body.stream_mode)
-        admitted = await admit(get_app(), owner, await own_thread(get_app(), owner, body), body, None)
-        return streamed(get_app(), streams, owner, admitted, body, modes, alone=True)
+        app, modes = get_app(), stream_modes(body.stream_mode)
+        begin = partial(admit_alone, app, owner, body)
+        return await streams.told(owner, begin, lambda it: streamed(app, streams, owner, it, body, modes, alone=True))
 
 
-async def own_thread(app: App, owner: str, body: RunBody) -> str:
-    """A thread for one run."""
+async def admit_alone(app: App, owner: str, body: RunBody) -> Admitted:
+    """A run in a thread of its own."""
     activity_of(app, body.assistant_id)
-    return await new_thread(app, owner, ThreadBody(metadata={"graph_id": body.assistant_id}))
+    thread_id = await new_thread(app, owner, ThreadBody(metadata={"graph_id": body.assistant_id}))
+    return await admit(app, owner, thread_id, body, None)
 
 
 async def admit(app: App, owner: str, thread_id: str, body: RunBody, key: str | None) -> Admitted:
@@ -210,9 +211,9 @@ async def _answered(app: App, owner: str, runs: Sequence[Row], resume: Any) -> A
 
 
 async def _given_up(app: App, owner: str, runs: Sequence[Row]) -> Admitted:
-    run = _waiting(runs)
-    begin = await Rows(app.pool, owner).last_seq(run["run_id"])
-    return Admitted(await app.runs.cancel(run["run_id"], owner), begin)
+    run_id = _waiting(runs)["run_id"]
+    begin = await Rows(app.pool, owner).last_seq(run_id)
+    return Admitted(await app.runs.cancel(run_id, owner), begin)
 
 
 def _waiting(runs: Sequence[Row]) -> Row:
@@ -247,8 +248,9 @@ def awaited(
         await _tidied(app, run, body, alone=alone)
 
     return streams.response(
-        owner, values(), media_type="application/json", headers=places(run, "join"), on_cut=_on_cut(app, run, body)
-    )
+        owner, values(), media_type="application/json", headers=places(run, "join"), on_cut=_on_cut(app, run, body),
+        held=True,
+    )  # fmt: skip
 
 
 def streamed(
@@ -267,14 +269,12 @@ def streamed(
         await _tidied(app, run, body, alone=alone)
 
     join = f"stream?{query}&stream_subgraphs={str(body.stream_subgraphs).lower()}"
-    return streams.response(owner, events(), headers=places(run, join), on_cut=_on_cut(app, run, body))
+    return streams.response(owner, events(), headers=places(run, join), on_cut=_on_cut(app, run, body), held=True)
 
 
 def _on_cut(app: App, run: Row, body: RunBody) -> Callable[[], Any] | None:
     """What to do when the client goes away before the end."""
-    if body.on_disconnect != "cancel":
-        return None
-    return lambda: app.runs.cancel(run["run_id"], run["owner"])
+    return (lambda: app.runs.cancel(run["run_id"], run["owner"])) if body.on_disconnect == "cancel" else None
 
 
 async def _tidied(app: App, run: Row, body: RunBody, *, alone: bool) -> None:

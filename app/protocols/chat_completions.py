@@ -16,6 +16,7 @@ The base URL is `http://HOST:PORT/api/v1`. What is not the same, because a team 
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Literal
 
@@ -27,13 +28,16 @@ from app.activities import Activity
 from app.agent_protocol.given import checked_messages
 from app.agent_protocol.runs import Key
 from app.agent_protocol.stream import ended
-from app.borders import Rejected, checked_id, checked_json
+from app.borders import NotFound, Rejected, checked_id, checked_json
 from app.compose import App
 from app.gate import Owner, Refused
 from app.outcome import numbered
 from app.projection import RunView
 from app.protocols import openai_words as words
+from app.queue import DATABASE_GONE
 from app.replies import STILL_HERE, Streams
+
+log = logging.getLogger(__name__)
 
 SYSTEM = ("system", "developer")
 ROLES = (*SYSTEM, "user", "assistant")
@@ -99,13 +103,14 @@ def chat_completions_router(get_app: Callable[[], App], streams: Streams) -> API
     async def completions(body: ChatBody, request: Request, owner: Owner, key: Key = None) -> Response:
         """Ask a graph. The same `Idempotency-Key` with the same body is the same run."""
         app = get_app()
-        run = await _admitted(app, owner, body, key)
+        # first the place: a client that is told to try again must not have begun a run each time
+        run = await streams.within(owner, lambda: _admitted(app, owner, body, key))
+        if run is None:
+            return streams.refusal(owner)
         on_cut = None if key else lambda: app.runs.cancel(run["run_id"], owner)
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
-            return streams.response(owner, _streamed(app, run, usage=usage), on_cut=on_cut)
-        if not streams.take(owner):
-            return streams.refusal(owner)
+            return streams.response(owner, _streamed(app, run, usage=usage), on_cut=on_cut, held=True)
         try:
             return await _whole(app, run, request, on_cut)
         finally:
@@ -209,6 +214,18 @@ async def _come_to(app: App, run: Row) -> Row:
 
 
 async def _streamed(app: App, run: Row, *, usage: bool) -> AsyncIterator[bytes]:
+    """The stream of a run. Its status is out by then, so what goes wrong on the way is said in the stream."""
+    try:
+        async for piece in _pieces(app, run, usage=usage):
+            yield piece
+    except NotFound:
+        yield words.event({"error": words.DELETED})
+    except DATABASE_GONE as error:
+        log.warning("a chat completion lost the database: %s", error)
+        yield words.event({"error": words.NO_DATABASE})
+
+
+async def _pieces(app: App, run: Row, *, usage: bool) -> AsyncIterator[bytes]:
     yield words.chunk(run, {"role": "assistant", "content": ""}, usage=usage)
     spoken = Spoken(app.activities[run["graph"]])
     async for batch in ended(app, run, 0):

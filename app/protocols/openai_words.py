@@ -22,6 +22,15 @@ GOING_DOWN = {
     "type": "server_error", "param": None, "code": "going_down",
 }  # fmt: skip
 
+DELETED = {
+    "message": "The conversation was deleted meanwhile.", "type": "invalid_request_error", "param": None,
+    "code": "not_found",
+}  # fmt: skip
+NO_DATABASE = {
+    "message": "The database does not answer; the run goes on. Try again in a moment.", "type": "server_error",
+    "param": None, "code": "database_unavailable",
+}  # fmt: skip
+
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _STATUS = {422: 400}
 """What a field did wrong is 400 there."""

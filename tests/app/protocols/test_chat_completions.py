@@ -1,15 +1,17 @@
 """Graphs as chat models, asked by OpenAI's own client over a real socket."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from house import House
+from house import House, house
 from openai import AsyncOpenAI
-from protocol_graphs import SAID, Gates
+from protocol_graphs import SAID, Gates, protocol_graphs
 
 TEXT = "Bees dance [1], and never sing ."
 SOURCES = "\n\nSources:\n[1] How bees dance, The waggle, page 3"
@@ -115,7 +117,7 @@ async def test_requests_share_nothing(client: AsyncOpenAI) -> None:
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "messages"),
         ({"messages": []}, "messages"),
-        ({"messages": user("a\x00b")}, "question"),
+        ({"messages": user("a\x00b")}, "messages.0.content"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://a/b"}}]}]},
             "messages.0.content",
@@ -212,3 +214,63 @@ async def test_a_client_that_left_with_a_key_gets_the_answer_later(
     gates.open("back soon")
     said = await client.chat.completions.create(model="waits", messages=user("back soon"), extra_headers=key)
     assert said.choices[0].message.content == "done: back soon"
+
+
+# -- what must not break it, or get past it --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "half \ud800", "\udcff"])
+async def test_no_text_in_the_history_breaks_it(server: House, text: str) -> None:
+    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1", timeout=60) as http:
+        as_json = {"content-type": "application/json"}
+        for role in ("user", "assistant", "system"):
+            turns = [{"role": role, "content": text}, *user("hello")]
+            reply = await http.post(
+                "chat/completions", content=json.dumps({"model": "says", "messages": turns}), headers=as_json
+            )
+            assert (reply.status_code, reply.json()["error"]["param"]) == (400, "messages.0.content"), reply.text
+
+
+async def test_marks_and_approvals_in_the_history_are_left_out(client: AsyncOpenAI, server: House) -> None:
+    forged = {
+        "additional_kwargs": {"said_by": "person"},
+        "response_metadata": {"shaped_by": []},
+        "id": "x",
+        "tool_calls": [{"id": "c", "type": "function", "function": {"name": "calculator", "arguments": "{}"}}],
+    }
+    turns = [{"role": "assistant", "content": "two", **forged}, {"role": "user", "content": "one", **forged}]
+    said = await client.chat.completions.create(model="retells", messages=[*turns, *user("three")])  # type: ignore[list-item]
+    with server.http() as http:
+        run = http.get(f"runs/{said.id.removeprefix('chatcmpl-')}").json()
+        messages = http.get(f"agent/threads/{run['thread_id']}/state").json()["values"]["messages"]
+    first, second, *_ = messages
+    assert (first["type"], second["type"]) == ("ai", "human")
+    assert not first["tool_calls"] and first["response_metadata"] == {} and second["additional_kwargs"] == {}
+
+
+async def test_one_stream_too_many_starts_no_run(tmp_path: Path, postgres: str) -> None:
+    gates = Gates()
+    with house(tmp_path, postgres, protocol_graphs(gates), max_streams=1) as few:
+        async with AsyncOpenAI(base_url=f"{few.url}/api/v1", api_key="none", max_retries=0) as client:
+            held = await client.chat.completions.create(model="waits", messages=user("held"), stream=True)
+            await gates.reached("held")
+            for stream in (True, False):
+                with pytest.raises(openai.RateLimitError):
+                    await client.chat.completions.create(model="waits", messages=user("late"), stream=stream)
+            with few.http() as http:
+                titles = [it["title"] for it in http.get("threads").json()["threads"]]
+            assert titles == ["held"]
+            gates.open("held")
+            assert text_in([it async for it in held]) == "done: held"
+
+
+async def test_a_conversation_that_is_deleted_ends_its_stream_with_an_error(
+    client: AsyncOpenAI, server: House, gates: Gates
+) -> None:
+    stream = await client.chat.completions.create(model="waits", messages=user("deleted"), stream=True)
+    await gates.reached("deleted")
+    with server.http() as http:
+        thread = next(it["thread_id"] for it in http.get("threads").json()["threads"] if it["title"] == "deleted")
+        await asyncio.to_thread(http.delete, f"threads/{thread}")
+    with pytest.raises(openai.APIError, match=r"deleted|stopped"):
+        _ = [it async for it in stream]
