@@ -11,11 +11,14 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage
 
 from agents.errors import RunError
-from agents.guard import person_says
 from agents.paging import MOST_CARRIED
+from app.beginning import asked_in
 from app.postgres import Pool
 
-_ROW = "select parent_run_id, pruned_at, input ->> 'question' as question, output ->> 'answer' as answer from runs"
+_ROW = (
+    "select parent_run_id, pruned_at, input ->> 'question' as question, input ->> 'through' as through, "
+    "output ->> 'answer' as answer from runs"
+)
 
 Row = dict[str, Any]
 
@@ -52,5 +55,5 @@ async def _state_at(graph: Any, run_id: str, checkpoint_id: str) -> Row:
 
 def _told(run_id: str, row: Mapping[str, Any]) -> list[BaseMessage]:
     """What a row says of a turn."""
-    answer = row["answer"]
-    return [person_says(row["question"], id=run_id), *([AIMessage(answer, id=f"{run_id}:answer")] if answer else [])]
+    asked, answer = asked_in(row["question"], run_id, row["through"]), row["answer"]
+    return [asked, AIMessage(answer, id=f"{run_id}:answer")] if answer else [asked]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from langchain_core.messages import HumanMessage
 from langgraph.channels import BinaryOperatorAggregate
 
 from agents.guard import person_says
@@ -17,9 +18,14 @@ def first_state(channels: Mapping[str, Any], before: Mapping[str, Any], given: M
     """
     new = dict(given.get("values") or {})
     if "messages" in channels:
-        new.setdefault("messages", [person_says(given["question"], id=run_id)])
+        new.setdefault("messages", [asked_in(given["question"], run_id, given.get("through"))])
     joined = {name: _joined(channels.get(name), before, name, value) for name, value in new.items()}
     return {**before, **joined}
+
+
+def asked_in(question: str, run_id: str, through: str | None) -> HumanMessage:
+    """A run's question as a message: a person's own words, unless another program asked `through` a door of ours."""
+    return HumanMessage(question, id=run_id) if through else person_says(question, id=run_id)
 
 
 def _joined(channel: Any, before: Mapping[str, Any], name: str, value: Any) -> Any:

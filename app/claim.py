@@ -97,7 +97,7 @@ class Claim:
         self._context = replace(
             context, allowance=self.allowance, ledger=ledger, owner=owner, conversation=thread, board=board, paged={},
             artefacts=artefacts,
-            review_plan=bool(run["input"].get("review_plan")), asked=str(run["input"].get("question") or ""),
+            review_plan=bool(run["input"].get("review_plan")), asked=_persons_question(run["input"]),
         )  # fmt: skip
 
     def emit(self, event: RunEvent) -> None:
@@ -354,6 +354,11 @@ class Claim:
             )
             if owned.rowcount:
                 await self._queue.defer(connection, self._run["run_id"])
+
+
+def _persons_question(given: Row) -> str:
+    """What a person asked; nothing where another program did, whose question a model may have written."""
+    return "" if given.get("through") else str(given.get("question") or "")
 
 
 def _allowance(usual: Budget, run: Row, view: RunView) -> Allowance:

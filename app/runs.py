@@ -292,6 +292,7 @@ class Runs:
             "question": asked,
             "fork": {"run_id": source["run_id"], "checkpoint_id": checkpoint_id, "values": values},
         }
+        given |= {"through": through} if (through := source["input"].get("through")) else {}
         return await self._admit(source["thread_id"], source["graph"], given, source["parent_run_id"], None, "", owner)
 
     async def choose_branch(self, thread_id: str, run_id: str, owner: str = "local") -> Row:

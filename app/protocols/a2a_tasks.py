@@ -4,6 +4,7 @@
   client that heard no answer may send it again. While the conversation is at work the run waits for its turn.
 - A message to a task that asks is the answer: a word of the choices and a reason (`reject: too expensive`), any text
   where nothing is to choose, or data. To a task at work or over there is nothing to say: that is refused.
+- What is asked are an agent's words, so to the guard they are read and no person's: effects wait for a yes.
 - A client that goes away stops nothing; it can subscribe again, from the task as it is then.
 - `metadata` of a request may carry `sextant.budget` and `sextant.review_plan`, as the API takes them.
 """
@@ -172,7 +173,7 @@ class Tasks(RequestHandler):
         asked, given = words.question_in(message), words.as_json(params.metadata)
         thread = await app.runs.create_thread(graph, thread_id, owner)
         waits = any(run["status"] == "waiting" for run in await app.runs.runs(thread["thread_id"], owner))
-        more = {"a2a": {"message_id": message.message_id}}
+        more = {"a2a": {"message_id": message.message_id}, "through": "a2a"}
         return await app.runs.start(
             thread["thread_id"], graph, asked, idempotency_key=f"a2a-{key}", owner=owner,
             multitask="branch" if waits else "enqueue", budget=given.get("sextant.budget"),

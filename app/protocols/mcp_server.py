@@ -3,6 +3,7 @@
 A tool call is a run of its own and stays like any other: its result names run and thread, and `thread_id` goes on with
 it. What the run does is told in progress notifications to a client that asks for them. A cancelled request stops its
 run; so does the end of a session. A run that asks a person ends the call and says so: the person answers on the page.
+A model wrote the question, so the guard counts it as read, and no effect follows from it without a person's yes.
 """
 
 import asyncio
@@ -143,7 +144,10 @@ class _Speaker:
     async def _admitted(self, activity: Activity, arguments: Json, owner: str) -> Row:
         thread_id = checked_id(arguments["thread_id"], "thread_id") if arguments.get("thread_id") else None
         thread = await self._app.runs.create_thread(activity.name, thread_id, owner)
-        return await self._app.runs.start(thread["thread_id"], activity.name, arguments["question"], owner=owner)
+        more = {"through": "mcp"}
+        return await self._app.runs.start(
+            thread["thread_id"], activity.name, arguments["question"], owner=owner, more=more
+        )
 
     async def _stopped(self, admitting: "asyncio.Future[Row]") -> None:
         """Stop the run, unless it is we who go down: then another worker goes on with it."""

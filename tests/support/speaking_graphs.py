@@ -6,9 +6,11 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 from agents.context import Context
+from agents.guard import origins_of
 from graphs.state import ChatState, as_node
 
 Builder = StateGraph[Any, Any, Any, Any]
@@ -37,6 +39,12 @@ async def retell(state: ChatState) -> dict[str, Any]:
     """Say what the conversation is, as the graph was given it."""
     told = [f"{message.type}: {message.text}" for message in state["messages"]]
     return {"messages": [AIMessage(" | ".join(told))]}
+
+
+async def weigh(state: ChatState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Say whose words the guard takes the conversation for."""
+    origins = origins_of(state["messages"], {}, runtime.context.asked)
+    return {"messages": [AIMessage(", ".join(origins) or "the person's own words")]}
 
 
 async def say_twice(state: ChatState) -> dict[str, Any]:
@@ -72,4 +80,5 @@ def two() -> Builder:
 
 def speaking_graphs() -> dict[str, Builder]:
     """All of them."""
-    return {"cites": one(cite), "retells": one(retell), "redrafts": two(), "approves": one(approve)}
+    return {"cites": one(cite), "retells": one(retell), "redrafts": two(), "approves": one(approve),
+            "weighs": one(weigh)}  # fmt: skip

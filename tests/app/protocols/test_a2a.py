@@ -31,6 +31,8 @@ from google.protobuf.json_format import MessageToDict
 from house import House
 from protocol_graphs import Gates
 
+from agents.guard import UNKNOWN
+
 BOTH = pytest.mark.parametrize("binding", ["JSONRPC", "HTTP+JSON"])
 
 
@@ -244,3 +246,10 @@ async def test_nobody_inside_is_told_of_a_task(agent: Agent, url: str) -> None:
     client = await agent.client("says")
     with pytest.raises(InvalidParamsError):
         await client.create_task_push_notification_config(TaskPushNotificationConfig(task_id=task.id, url=url))
+
+
+@BOTH
+async def test_another_agents_message_is_no_persons_words(server: House, binding: str) -> None:
+    agent = Agent(server, binding)
+    assert text_of(await agent.send("weighs", "Pay?")) == UNKNOWN
+    await agent.close()

@@ -13,6 +13,7 @@ from mcp.client.streamable_http import streamable_http_client
 from protocol_graphs import SAID, Gates
 from pydantic import AnyUrl
 
+from agents.guard import UNKNOWN
 from app.auth import Keys
 from app.postgres import open_pool
 
@@ -215,3 +216,31 @@ def test_a_session_is_its_owners(keyed_server: House, keys: dict[str, str]) -> N
     assert httpx.post(url, json=PING, headers=asking("bob", **session), timeout=60).status_code == 404
     assert httpx.delete(url, headers=asking("bob", **session), timeout=60).status_code == 404
     assert httpx.post(url, json=PING, headers=asking("ann", **session), timeout=60).status_code == 200
+
+
+# -- whose words they are --------------------------------------------------------------------------------------------
+
+
+async def test_what_a_model_at_the_other_end_asks_are_no_persons_words(server: House) -> None:
+    async with client(server) as session:
+        first = await session.call_tool("weighs", {"question": "Pay?"})
+        thread_id = (first.structuredContent or {})["thread_id"]
+        again = await session.call_tool("weighs", {"question": "Pay?", "thread_id": thread_id})
+    assert (text(first), text(again)) == (UNKNOWN, UNKNOWN)
+    with server.http() as http:  # nor do they become a person's who goes on with the conversation, or forks it
+        body = {"assistant_id": "weighs", "input": {"messages": [{"role": "user", "content": "Go on."}]}}
+        run = http.post(f"threads/{thread_id}/runs", json=body).json()["run_id"]
+        assert answer_of(http, run) == UNKNOWN
+        first_id = (first.structuredContent or {})["run_id"]
+        begin = http.get(f"runs/{first_id}/history").json()["checkpoints"][-1]["checkpoint_id"]
+        forked = http.post(f"runs/{first_id}/fork", json={"checkpoint_id": begin}).json()["run_id"]
+        assert answer_of(http, forked) == UNKNOWN
+        alone = http.post("threads", json={"graph": "weighs"}).json()["thread_id"]
+        run = http.post(f"threads/{alone}/runs", json=body).json()["run_id"]
+        assert answer_of(http, run) == "the person's own words"
+
+
+def answer_of(http: httpx.Client, run_id: str) -> str:
+    """Once the run is over: its log's stream ends then."""
+    http.get(f"runs/{run_id}/events")
+    return str(http.get(f"runs/{run_id}").json()["output"]["answer"])
