@@ -9,6 +9,7 @@ import re
 
 MAX_NUMBERS = 500
 MAX_THROWS = 1_000_000
+MAX_TOGETHER = 10
 _PLOT = re.compile(r"\b(?:plot|draw|graph|chart|sketch|visuali[sz]e)\b", re.I)
 _RANGE = re.compile(
     r"\b(?:from|between|in|over)\s+(?:x\s*=\s*)?([-\w.*/π]+)\s*(?:to|and|\.\.|…|until|,)\s*([-\w.*/π]+)", re.I
@@ -18,9 +19,12 @@ _NAMES = frozenset({"x", "pi", "e"})
 _NODES = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Name, ast.Constant, ast.operator, ast.unaryop, ast.Load)
 _CURVE = re.compile(r"(?:[-+\d.(]|\b(?:x|pi|e|sin|cos|tan|exp|log|sqrt|abs|sinh|cosh|tanh)\b)[-+*/^().\w\s]*", re.I)
 _NUMBERS = re.compile(r"-?\d+(?:\.\d+)?(?:\s*(?:,|;|\band\b)+\s*-?\d+(?:\.\d+)?){2,}")
+_HOW_MANY = {
+    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+}  # fmt: skip
 _THROWS = re.compile(
-    r"\b(\d[\d,]*)\s+(?:(?:random|fair)\s+)?(?:(throws?|rolls?|flips?|toss(?:es)?) of (?:a |an |one |two |(\d+) )?)?"
-    r"(dice|die|coins?)\b",
+    r"\b(\d[\d,]*)\s+(?:(?:random|fair)\s+)?(?:(?:throws?|rolls?|flips?|toss(?:es)?) of "
+    rf"(?:an? |(\d+|{'|'.join(_HOW_MANY)}) )?(?:fair )?)?(dice|die|coins?)\b",
     re.I,
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -91,20 +95,29 @@ def _chance(text: str) -> str:
     found = _THROWS.search(text)
     if not found or not _CHANCE.search(text):
         return ""
-    throws, coin = int(found[1].replace(",", "")), found[4].lower().startswith("coin")
-    if not 0 < throws <= MAX_THROWS:
+    throws, together = int(found[1].replace(",", "")), _how_many(found[2] or "one")
+    if not 0 < throws * together <= MAX_THROWS or together > MAX_TOGETHER:
         return ""
-    sides, what = ("[0, 1]", "coin flips (1 is heads)") if coin else ("[1, 2, 3, 4, 5, 6]", "throws of one die")
+    coin = found[3].lower().startswith("coin")
+    low, high = (0, 1) if coin else (1, 6)
+    if together == 1:
+        what = "flips of one coin (1 is heads)" if coin else "throws of one die"
+    else:
+        what = f"throws of {together} {'coins, heads counted' if coin else 'dice, summed'}"
     lines = [
-        "import random", "random.seed(1)", f"sides = {sides}",
-        f"thrown = [sides[random.randrange(len(sides))] for _ in range({throws})]",
+        "import random", "random.seed(1)", f"sums = list(range({low * together}, {high * together + 1}))",
+        f"thrown = [sum([random.randint({low}, {high}) for _ in range({together})]) for _ in range({throws})]",
         f"print('{throws:,} {what}, seed 1: mean', round(sum(thrown) / len(thrown), 4))",
-        "print('counts:', ', '.join([str(side) + ': ' + str(thrown.count(side)) for side in sides]))",
+        "print('counts:', ', '.join([str(it) + ': ' + str(thrown.count(it)) for it in sums]))",
     ]  # fmt: skip
     if _PLOT.search(text) or _HISTOGRAM.search(text):
-        lines += ["import matplotlib.pyplot as plt", "plt.bar(sides, [thrown.count(side) for side in sides])",
+        lines += ["import matplotlib.pyplot as plt", "plt.bar(sums, [thrown.count(it) for it in sums])",
                   "plt.savefig('plot.png', dpi=120, bbox_inches='tight')"]  # fmt: skip
     return "\n".join(lines)
+
+
+def _how_many(word: str) -> int:
+    return _HOW_MANY.get(word.lower()) or int(word)
 
 
 def _of_numbers(text: str) -> str:

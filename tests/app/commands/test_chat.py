@@ -29,6 +29,16 @@ def test_it_prints_a_cited_answer_and_keeps_progress_out_of_it(sextant: Any) -> 
     assert "Assistant" not in done.stdout
 
 
+def test_a_part_of_a_plan_that_needs_a_program_is_computed(sextant: Any) -> None:
+    question = "Compare routing and debate, and simulate 600 throws of two dice"
+    result = json.loads(sextant.run("chat", question, "--graph", "research", "--json").stdout)
+
+    assert "600 throws of 2 dice, summed" in result["answer"]
+    assert result["sources"]
+    view = sextant.rows("select data from run_events where run_id = %s and type = 'tool.started'", result["run_id"])
+    assert "run_code" in {row["data"]["name"] for row in view}
+
+
 def test_json_is_one_object_that_parses(sextant: Any) -> None:
     done = sextant.run("chat", "-", "--json", stdin=b"What do three items at 149.99 each plus 24.50 shipping cost?")
     assert done.returncode == 0, done.stderr
