@@ -91,7 +91,7 @@ async def test_a_sub_agent_is_told_what_it_needs_and_nothing_else(scripted: Call
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        (fills(planned(("1", ""), role="plumber")), "sub-task 1: unknown role 'plumber'; there are researcher"),
+        (fills(planned(("1", ""), role="plumber")), "sub-task 1: unknown role 'plumber'; there are programmer, researcher"),
         (fills(planned(("1", "2"), ("2", "1"))), "sub-tasks wait for each other"),
         (fills(planned(("1", "9"))), "sub-task 1: depends on 9, which the plan does not hold"),
         (fills(Plan(tasks=[], note="")), "tasks: 0 of 1 to 64"),
