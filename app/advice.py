@@ -77,6 +77,21 @@ class Advice:
             "text": self.text,
         }
 
+    def brief(self) -> dict[str, Any]:
+        """As an ended run keeps it, for rows of a batch and other programs: the same in fewer words."""
+        shown = self.shown()
+        return {
+            **{name: shown[name] for name in ("took_s", "serial_s", "floor_s", "speedup")},
+            "amdahl_ceiling": shown["ceiling"],
+            "critical_path": [{name: step[name] for name in ("title", "seconds")} for step in shown["path"]],
+            "best_change": self._brief_change(),
+        }
+
+    def _brief_change(self) -> dict[str, Any] | None:
+        if self.change is None:
+            return None
+        return {name: value for name, value in self.change.shown().items() if name != "lane_ids"}
+
 
 def advise(view: RunView) -> Advice | None:
     """What there is to say of a run that has ended; None of one that has not, or in which nothing was done."""

@@ -8,6 +8,17 @@ another name and then renamed. So it is valid at any moment, and kill -9 costs n
 A row is an object with a `question` (or `input`) and maybe an `id`, or just a string. Its other fields come back in its
 output row; one that has the name of a field of ours comes back under `given`. To ask everything anew, name another
 output file.
+
+| field of an output row | |
+|---|---|
+| `line`, `id`, `question` | of the input |
+| `answer`, `sources`, `missing`, `rounds` | of a row that was answered; the last two only where there are any |
+| `error`, `so_far` | of one that was not: code, message, fix; and what was found until then, if anything was |
+| `budget_reached` | where a limit ended the run or cut it short: unit, limit, actual, share |
+| `run_id`, `seconds` | from its first start to its end, with the time in which it waited |
+| `tokens`, `calls`, `tools`, `cost_usd` | in, out, cached; model calls; tool calls; where the model has a price |
+| `timing` | of a run of several steps: `took_s` at work, `serial_s` one after the other, `floor_s` of the longest |
+| | chain, `speedup`, `amdahl_ceiling`, `critical_path` (title, seconds), `best_change` (kind, text, gain_s, gain_usd) |
 """
 
 import asyncio
@@ -226,6 +237,9 @@ def result_of(run: Mapping[str, Any]) -> JSON:
         said = {"message": f"The run is {run['status']}.", "fix": "Run the same command again."} | error
         said = said if run["status"] != "waiting" else said | waits
         result["error"] = {"code": error.get("kind", run["status"]), "message": said["message"], "fix": said["fix"]}
+        result |= {"so_far": output["text"]} if output.get("text") else {}
+    if reached := output.get("budget_reached"):
+        result["budget_reached"] = {name: reached[name] for name in ("unit", "limit", "actual", "share")}
     result["run_id"] = run["run_id"]
     if run["started_at"] and run["finished_at"]:
         result["seconds"] = round((run["finished_at"] - run["started_at"]).total_seconds(), 3)
@@ -234,6 +248,7 @@ def result_of(run: Mapping[str, Any]) -> JSON:
         result["tokens"] = {name: meters[meter] for name, meter in names.items()}
         result |= {"calls": meters["calls"], "tools": meters["tools"]}
         result |= {"cost_usd": meters["cost_usd"]} if meters["cost_usd"] is not None else {}
+    result |= {"timing": output["timing"]} if output.get("timing") else {}
     return result
 
 

@@ -13,8 +13,8 @@ JSON = dict[str, Any]
 
 MAX_ROW_BYTES = 8_000_000
 OURS = frozenset(
-    ("line", "id", "question", "answer", "sources", "missing", "rounds", "error", "run_id", "seconds", "tokens",
-     "calls", "tools", "cost_usd", "given")
+    ("line", "id", "question", "answer", "sources", "missing", "rounds", "error", "so_far", "budget_reached", "run_id",
+     "seconds", "tokens", "calls", "tools", "cost_usd", "timing", "given")
 )  # fmt: skip
 """Fields that an output row may have; a row's own field of such a name comes back under `given`."""
 _BOM = b"\xef\xbb\xbf"

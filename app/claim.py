@@ -22,9 +22,10 @@ from psycopg.types.json import Jsonb
 
 from agents.allowance import WARN_AT, Allowance, Budget
 from agents.context import Context
-from agents.errors import BudgetExceeded, RunError, RunLost
+from agents.errors import RunError, RunLost
 from agents.paging import carried, page_out
 from app.activities import Activity
+from app.advice import advise
 from app.ancestry import state_before
 from app.artefacts import RunArtefacts
 from app.beginning import before_team, first_state
@@ -32,7 +33,7 @@ from app.blackboard import RunBoard
 from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
 from app.journal import Recorder
 from app.ledger import RunLedger
-from app.outcome import SUPERSTEPS, answer_in, budget_reached, described, output_of
+from app.outcome import SUPERSTEPS, answer_in, budget_reached, described, output_of, spent_by
 from app.postgres import FencedSaver, Pool, checkpointer
 from app.projection import RunView
 from app.queue import DATABASE_GONE, RunQueue, Stopped
@@ -84,7 +85,7 @@ class Claim:
         self._view, self._recorder, self._allowed_types = view, recorder, allowed_types
         self._model_name, self._stopped, self._store = model_name, stopped, store
         self._task: asyncio.Task[Any] | None = None
-        self._told_to_stop = False
+        self._told_to_stop, self._answered = False, ""
         self._redo = bool(run["input"].get("redo"))
         self._teams = [node.id for node in activity.shape.nodes if node.parts] if activity else []
         self.control = RunControl()
@@ -141,7 +142,7 @@ class Claim:
             error = described(failure)
             if error["kind"] == "internal":
                 log.exception("run %s failed", run["run_id"])
-            await self._give_up("failed", error)
+            await self._give_up("failed", error, spent_by(failure, self.allowance))
 
     def _refuse_hopeless(self) -> None:
         if self._activity is None:
@@ -187,6 +188,7 @@ class Claim:
             translator.part(part)
             if part["type"] == "checkpoints":
                 last = last if part["ns"] else part["data"]
+                self._answered = answer_in(last.get("values"))
                 await self._got_on()
         if last and not last["next"] and isinstance(last["values"], dict):  # stored by now, so nobody has to read it
             return StateSnapshot(last["values"], (), last["config"], last["metadata"], None, None, (), ())
@@ -302,9 +304,7 @@ class Claim:
         output = output_of(answer_in(values), self._view, values)
         if self.allowance.share()[0] >= 1 or (output["missing"] and self.allowance.share()[0] >= WARN_AT):
             output["budget_reached"] = budget_reached(self.allowance, "retry" if output["missing"] else None)
-        told = {name: output[name] for name in ("answer", "missing", "budget_reached")}
-        end = _root("run.finished", **told)
-        await self._recorder.finish(end, "succeeded", _json(output), _json(None), self._queue.release_children)
+        await self._finish("run.finished", "succeeded", output)
 
     async def _wait(self, interrupts: Sequence[Interrupt]) -> None:
         """Ask a person, and let go of the worker: the answer may take days."""
@@ -334,13 +334,17 @@ class Claim:
         end = _root("run.waiting", open=[id_ for id_, *_ in asked])
         await self._recorder.finish(end, "waiting", _json(None), _json(None), write_down)
 
-    async def _give_up(self, status: str, error: Row) -> None:
-        """End a run without an answer of its own; what it had found is kept."""
-        output = output_of("", self._view)
-        if error["kind"] == BudgetExceeded.__name__ and self.allowance.share()[0] >= 1:
-            output["budget_reached"] = budget_reached(self.allowance, "resume")
+    async def _give_up(self, status: str, error: Row, reached: Row | None = None) -> None:
+        """End a run before its end; the last answer in its graph's state, else what it had found, is kept."""
+        output = output_of(self._answered, self._view) | {"budget_reached": reached}
+        await self._finish(f"run.{status}", status, output, error)
+
+    async def _finish(self, type_: str, status: str, output: Row, error: Row | None = None) -> None:
         told = {name: output[name] for name in ("answer", "missing", "budget_reached")}
-        end = _root(f"run.{status}", **told, error=error)
+        end = _root(type_, **told, **({} if error is None else {"error": error}))
+        self._view.apply(end)
+        if len(self._view.drawn_lanes()) > 1 and (advice := advise(self._view)):
+            output["timing"] = advice.brief()
         await self._recorder.finish(end, status, _json(output), _json(error), self._queue.release_children)
 
     async def _hand_back(self) -> None:

@@ -9,12 +9,13 @@ from langchain_core.messages import AIMessage
 from langgraph.errors import GraphRecursionError
 
 from agents.allowance import Allowance
-from agents.errors import RunError
+from agents.errors import BudgetExceeded, RunError
 from app.borders import BUDGET_UNITS
 from app.projection import RunView, cited_keys
 
 SUPERSTEPS = 200
-"""Root super-steps of one run; agents bound themselves, so only a graph that loops for ever meets this."""
+"""Root super-steps that a run takes before it needs a person's word to go on, and after it, as many again. Agents bound
+themselves, so only a graph that loops for ever meets this."""
 
 
 def described(failure: BaseException) -> dict[str, str]:
@@ -30,7 +31,7 @@ def described(failure: BaseException) -> dict[str, str]:
         return {
             "kind": "BudgetExceeded",
             "message": message,
-            "fix": "Ask something narrower, or bound the graph's loop.",
+            "fix": "Resume it for as many steps again, ask something narrower, or bound the graph's loop.",
         }
     message = f"Something unforeseen happened: {type(failure).__name__}: {failure}"[:500]
     return {"kind": "internal", "message": message, "fix": "Try again; the server's log has the details."}
@@ -92,8 +93,18 @@ def budget_reached(allowance: Allowance, command: str | None) -> dict[str, Any]:
     return {"unit": unit, "limit": limit, "actual": round(actual, 4), "share": round(share, 3), "more": more}
 
 
-def answer_in(values: Mapping[str, Any]) -> str:
-    messages: Sequence[Any] = values.get("messages", ())
+def spent_by(failure: BaseException, allowance: Allowance) -> dict[str, Any] | None:
+    """Which limit a failed run came to; None when it failed over something else."""
+    if isinstance(failure, GraphRecursionError):
+        # a plain resume gives it as many again, so there is nothing to raise
+        return {"unit": "supersteps", "limit": SUPERSTEPS, "actual": SUPERSTEPS, "share": 1.0, "more": None}
+    spent = isinstance(failure, BudgetExceeded) and allowance.share()[0] >= 1
+    return budget_reached(allowance, "resume") if spent else None
+
+
+def answer_in(values: Any) -> str:
+    """The answer that a graph's state ends with, if it does."""
+    messages: Sequence[Any] = values.get("messages", ()) if isinstance(values, Mapping) else ()
     return str(messages[-1].text) if messages and isinstance(messages[-1], AIMessage) else ""
 
 

@@ -24,7 +24,8 @@ _ASKED = {
                "{} steps were already done in another branch of this chat, and may be wanted again or not."),
     "question": ("It asks you something before it goes on.", "It asks you {} things before it goes on."),
 }  # fmt: skip
-_UNITS = {"steps": "model calls", "tokens": "tokens", "usd": "USD", "seconds": "s of work"}
+UNIT_WORDS = {"steps": "model calls", "tokens": "tokens", "usd": "USD", "seconds": "s of work",
+          "supersteps": "steps of the graph"}  # fmt: skip
 
 
 def status_line(view: RunView, status: str, now: float) -> dict[str, str]:
@@ -37,7 +38,7 @@ def status_line(view: RunView, status: str, now: float) -> dict[str, str]:
         began = any(lane.start is not None for lane in view.lanes.values())
         return {"lead": "Stopped.", "rest": "What was found so far is kept." if began else "It had not begun."}
     if status == "failed" and (reached := view.budget_reached):
-        spent = f"{_figure(reached['actual'])} of {_figure(reached['limit'])} {_UNITS[reached['unit']]} spent."
+        spent = f"{figure(reached['actual'])} of {figure(reached['limit'])} {UNIT_WORDS[reached['unit']]} spent."
         return {"lead": "Ended early.", "rest": f"{spent} What was found so far is kept."}
     if status in _PLAIN:
         lead, rest = _PLAIN[status]
@@ -119,7 +120,8 @@ def _mid(title: str) -> str:
     return title if first[1:] != first[1:].lower() else title[:1].lower() + title[1:]
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """A number of any unit, as short as it can be read."""
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 

@@ -15,7 +15,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from agents.allowance import WARN_AT
 from app.outcome import numbered
+from app.status_line import UNIT_WORDS, figure
 from app.terminal_blocks import CITATION, drawn_blocks, safe
 
 JSON = dict[str, Any]
@@ -81,6 +83,7 @@ class LineScreen:
     def __init__(self, err: Console) -> None:
         self._err = err
         self._states: dict[str, str] = {}
+        self._warned = False
 
     def __enter__(self) -> Self:
         return self
@@ -98,6 +101,9 @@ class LineScreen:
                 said = lane["activity"] if state in ENDED or state == "retrying" else ""
                 words = f"{lane['title']}: {state.replace('_', ' ')}{', ' + said if said else ''}"
                 self._err.print(f"{_elapsed_s(view):7.1f} s  {words}", soft_wrap=True)
+        if (warning := near_limit(view)) and not self._warned:
+            self._warned = True
+            self._err.print(f"{_elapsed_s(view):7.1f} s  {warning}", soft_wrap=True)
 
 
 class Frame:
@@ -108,7 +114,7 @@ class Frame:
 
     def __rich_console__(self, out: Console, options: ConsoleOptions) -> RenderResult:
         height = out.size.height - 1
-        head = [_status(self._view), Text("")]
+        head = [_status(self._view), Text(near_limit(self._view), style="yellow", no_wrap=True, overflow="ellipsis")]
         answer = out.render_lines(drawn_blocks(self._view["answer"]["blocks"]), options, pad=False)
         reserved = min(len(answer), max(MIN_ANSWER_LINES, height // 3)) + 1 if answer else 0
         lanes = lanes_table(self._view, options.max_width, height - len(head) - reserved - 3)
@@ -130,6 +136,21 @@ def _elapsed_s(view: JSON) -> float:
 def _worked_s(view: JSON) -> float:
     """Seconds of work, without the queue and without the wait for a person."""
     return float(_elapsed_s(view) - view["rested_s"] if view["worked_s"] is None else view["worked_s"])
+
+
+def near_limit(view: JSON) -> str:
+    """What a run at work has nearly used up, from where on its agents answer from what they have; else empty."""
+    if view["ended_s"] is not None:
+        return ""
+    used = view["meters"]
+    spent = {"steps": used["calls"], "tokens": used["tokens_in"] + used["tokens_out"],
+             "usd": used["cost_usd"] or 0.0, "seconds": _worked_s(view)}  # fmt: skip
+    limits = {unit: limit for unit in spent if (limit := (view["budget"] or {}).get(unit))}
+    unit = max(limits, key=lambda it: spent[it] / limits[it], default="")
+    if not unit or spent[unit] < WARN_AT * limits[unit]:
+        return ""
+    words = f"{figure(spent[unit])} of {figure(limits[unit])} {UNIT_WORDS[unit]}"
+    return f"Near its budget, {words}: agents answer from what they have."
 
 
 def _status(view: JSON) -> Text:
@@ -273,13 +294,18 @@ def finished(view: JSON, width: int) -> Group:
 
 
 def _advice(view: JSON) -> list[RenderableType]:
-    """Where the time went and the one change worth making; nothing of a run of a single step."""
+    """Where the time went, what the work allowed, and the one change worth making; nothing of a single step."""
     told = view.get("advice")
     if not told or len(view["lanes"]) < 2:
         return []
+    most = f", at most {told['ceiling']:.1f} x" if told["ceiling"] is not None else ""
+    figures = (
+        f"{told['took_s']:.1f} s at work, {told['serial_s']:.1f} s one after another, {told['floor_s']:.1f} s at the "
+        f"shortest: {told['speedup']:.1f} x faster{most}"
+    )
     path = ", ".join(f"{step['title']} {step['seconds']:.1f} s" for step in told["path"])
     gain = f" About {saving(told['change'])} less." if told["change"] else ""
-    return [Text(f"Waited for: {path}", style="dim"), Text(told["text"] + gain, style="dim")]
+    return [Text(line, style="dim") for line in (figures, f"Waited for: {path}", told["text"] + gain)]
 
 
 def saving(change: JSON) -> str:

@@ -80,6 +80,19 @@ def test_time_in_the_queue_or_with_a_person_counts_for_nothing() -> None:
     assert (told.text, told.ceiling) == ("Nothing worth changing: one agent did all of it.", 1)
 
 
+def test_the_same_in_brief_for_programs() -> None:
+    told = advice(team(("1", 1, 5), ("2", 1, 5), ("3", 1, 11)))
+
+    assert told.brief() == {
+        "took_s": 13, "serial_s": 21, "floor_s": 13, "speedup": 1.62, "amdahl_ceiling": 7,
+        "critical_path": [
+            {"title": "Plan", "seconds": 1}, {"title": "Part 3", "seconds": 10}, {"title": "Write", "seconds": 2}
+        ],
+        "best_change": {"kind": "straggler", "text": told.text, "gain_s": 6, "gain_usd": None},
+    }  # fmt: skip
+    assert advice(team(("1", 1, 5), ("2", 1, 5.2))).brief()["best_change"] is None
+
+
 # -- the one change ------------------------------------------------------------------------------------------------
 
 

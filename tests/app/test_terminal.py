@@ -11,7 +11,7 @@ from rich.console import Console
 from app.events import RunEvent
 from app.live import LiveView
 from app.shapes import Node, Shape
-from app.terminal import MARKS, Frame, LineScreen, finished, plain_answer
+from app.terminal import MARKS, Frame, LineScreen, finished, near_limit, plain_answer
 from app.terminal_blocks import safe
 
 SHAPE = Shape(
@@ -141,9 +141,43 @@ def test_the_end_says_what_was_waited_for_and_what_would_help() -> None:
         story.spawn(1, at, "")
     view = story.end(3, 0).end(3, 1).end(11, 2).finish(11, "Done.")
     text = "\n".join(drawn(finished(view, 100), 120))
+    assert "11.0 s at work, 14.9 s one after another, 10.9 s at the shortest: 1.4 x faster, at most 16.6 x" in text
     assert "Waited for: Plan 0.9 s, Slots 10.0 s" in text
     assert "“Slots” took 10.0 s, its siblings 2.0 s: give such a part a second try early. About 8.0 s less." in text
     assert "Waited for" not in "\n".join(drawn(finished({**view, "advice": None}, 100), 120))
+
+
+def near_its_budget(calls: int) -> Story:
+    story = Story()
+    story.tell(0, "run.started", "run", question="?", budget={"steps": 10, "tokens": 1_000, "usd": None})
+    story.tell(0, "node.started", "plan:1", name="plan")
+    for at in range(calls):
+        story.tell(at, "llm.started", f"call{at}", "plan:1", model="m")
+        used = {"in": 50, "out": 10, "cached": 0}
+        story.tell(at + 0.5, "llm.finished", f"call{at}", "plan:1", text="So.", calls=[], usage=used)
+    return story
+
+
+WARNING = "Near its budget, 8 of 10 model calls: agents answer from what they have."
+
+
+@pytest.mark.parametrize(("calls", "said"), [(7, 0), (8, 1)])
+def test_eight_tenths_of_a_budget_are_a_warning_while_it_runs(calls: int, said: int) -> None:
+    story = near_its_budget(calls)
+    assert "\n".join(drawn(Frame(story.view(9)), 100)).count(WARNING) == said
+    out = Console(file=io.StringIO(), width=100)
+    lines = LineScreen(out)
+    for at in (9, 10):  # it is said once
+        lines.show(story.view(at))
+    assert out.file.getvalue().count(WARNING) == said  # type: ignore[attr-defined]
+    assert WARNING not in "\n".join(drawn(Frame(story.finish(11, "Done.")), 100))
+
+
+def test_the_warning_names_the_limit_that_is_nearest() -> None:
+    assert near_limit(near_its_budget(7).view(9)) == ""
+    story = near_its_budget(7)
+    story.tell(9, "run.resumed", "run").tell(9, "run.started", "run", question="?", budget={"steps": 20, "tokens": 500})
+    assert near_limit(story.view(9)).startswith("Near its budget, 420 of 500 tokens: ")
 
 
 def test_a_pipe_gets_the_answer_as_written_with_numbers() -> None:

@@ -1,7 +1,7 @@
 // What can be done with a run that has ended without all of its answer: resume it, retry what is missing, raise the
 // budget. Beside it stands what has left Sextant and is not repeated.
 
-const UNIT_WORDS = { steps: "model calls", tokens: "tokens", usd: "", seconds: "s of work" };
+const UNIT_WORDS = { steps: "model calls", tokens: "tokens", usd: "", seconds: "s of work", supersteps: "steps of the graph" };
 
 /** How much of a unit a run has used, in words of that unit. */
 const inUnit = (unit, value) =>

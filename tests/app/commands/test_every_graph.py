@@ -13,6 +13,8 @@ import pytest
 import graphs
 
 EXAMPLES = {name: next(iter(module.EXAMPLES)) for name, module in graphs.discover().items()}
+ALONE = ("chat", "solo")
+"""One step is all of them, so there is nothing to say of where the time went."""
 COMMANDS = ("batch", "chat")
 
 PROGRAM = """
@@ -60,5 +62,9 @@ def test_it_answers_with_what_it_found(answers: Any, sextant: Any, command: str,
     assert "missing" not in result
     assert result["calls"] > 0
     assert result["tokens"]["in"] > 0
+    assert ("timing" in result) is (name not in ALONE)
+    if timing := result.get("timing"):
+        assert timing["floor_s"] <= timing["serial_s"] + 0.01
+        assert timing["critical_path"]
     [run] = sextant.rows("select graph, status from runs where run_id = %s", result["run_id"])
     assert run == {"graph": name, "status": "succeeded"}

@@ -1,0 +1,67 @@
+"""What a row of a batch, and `chat --json`, say of a run that has ended."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.batch import result_of
+from app.batch_rows import OURS, Row
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+METERS = {"calls": 3, "tools": 2, "tokens_in": 70, "tokens_out": 20, "tokens_cached": 40, "cost_usd": 0.01}
+TIMING = {"took_s": 2.0, "serial_s": 4.0, "floor_s": 2.0, "speedup": 2.0}
+REACHED = {
+    "unit": "steps",
+    "limit": 3,
+    "actual": 3,
+    "share": 1.0,
+    "more": {"command": "resume", "budget": {"steps": 6}},
+}
+OUTPUT = {"text": "So.", "answer": "So.", "sources": [], "missing": [], "meters": METERS, "budget_reached": None}
+
+
+def run(status: str = "succeeded", error: Any = None, **output: Any) -> dict[str, Any]:
+    left = {**OUTPUT, **output}
+    ended = {"started_at": BEGAN, "finished_at": BEGAN + timedelta(seconds=2.5)}
+    return {"run_id": "r", "status": status, "output": left, "error": error, **ended}
+
+
+def test_an_answer_comes_with_what_it_took() -> None:
+    assert result_of(run(timing=TIMING)) == {
+        "answer": "So.", "sources": [], "run_id": "r", "seconds": 2.5, "tokens": {"in": 70, "out": 20, "cached": 40},
+        "calls": 3, "tools": 2, "cost_usd": 0.01, "timing": TIMING,
+    }  # fmt: skip
+
+
+def test_a_run_that_its_budget_ended_says_so_and_gives_what_it_found() -> None:
+    error = {"kind": "BudgetExceeded", "message": "run: 3 steps spent of 3", "fix": "resume with a larger budget_steps"}
+    result = result_of(run("failed", error, text="Half of it.", budget_reached=REACHED))
+    assert result["error"] == {"code": "BudgetExceeded", "message": error["message"], "fix": error["fix"]}
+    assert result["so_far"] == "Half of it."
+    assert result["budget_reached"] == {"unit": "steps", "limit": 3, "actual": 3, "share": 1.0}
+    assert "answer" not in result
+
+
+def test_a_run_that_failed_over_something_else_says_nothing_of_a_budget() -> None:
+    result = result_of(run("failed", {"kind": "internal", "message": "no", "fix": "again"}, text=""))
+    assert not result.keys() & {"so_far", "budget_reached", "timing", "answer"}
+
+
+STATES = st.sampled_from(["succeeded", "failed", "cancelled", "waiting"])
+EXTRAS = st.fixed_dictionaries(
+    {}, optional={"timing": st.just(TIMING), "budget_reached": st.just(REACHED), "rounds": st.just([{"round": 1}]),
+                  "missing": st.just([{"title": "Cost", "reason": "late"}])}
+)  # fmt: skip
+
+
+@given(STATES, EXTRAS)
+def test_whatever_a_result_holds_is_a_field_of_ours(status: str, more: dict[str, Any]) -> None:
+    assert result_of(run(status, **more)).keys() <= OURS
+
+
+@pytest.mark.parametrize("name", ["timing", "so_far", "budget_reached"])
+def test_a_field_of_the_input_with_such_a_name_comes_back_as_given(name: str) -> None:
+    assert Row(1, 1, rest={name: 7, "tag": 8}).tail() == {"tag": 8, "given": {name: 7}}
