@@ -21,6 +21,7 @@ plan is worth in `graphs/plans.py`.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from langchain_core.callbacks import adispatch_custom_event
@@ -205,12 +206,12 @@ class Run:
     async def _tries(self, sub: SubTask, inputs: Sequence[Finding]) -> Finding:
         """Do it and, where it failed, perhaps what is planned in its place."""
         about = {"task_id": sub.id, "title": sub.title, "role": sub.role, "question": sub.question}
-        await self.engine.tell("agent.spawned", about)
-        turn, finding = self._pace.begin(sub.id), None
+        turn, finding = self._pace.begin(sub.id), None  # first: who is told of it may want it to stop
         try:
-            finding = await self._raced(sub, self.work(sub, inputs), turn, inputs)
+            await self.engine.tell("agent.spawned", about)
+            finding = await self._raced(sub, partial(self.work, sub, inputs), turn, inputs)
             if self._may_go_again(sub, finding):
-                finding = await self._raced(sub, self._instead(sub, finding, inputs), turn)
+                finding = await self._raced(sub, partial(self._instead, sub, finding, inputs), turn)
         finally:
             seconds = self._pace.end(sub.id, finding is not None and finding.state in GOOD)
         return replace(finding, seconds=seconds)
@@ -235,15 +236,15 @@ class Run:
         planned = planned.model_copy(update=kept)
         about = {"task_id": sub.id, "title": planned.title, "role": planned.role, "question": planned.question}
         await self.engine.tell("plan.revised", {**about, "reason": failed.reason, "was": sub.role})
-        second = await self._kept(sub, self.work(planned, inputs))
+        second = await self._kept(sub, partial(self.work, planned, inputs))
         if second.state in GOOD:
             return second
         return replace(second, reason=f"{second.reason}; before that, {failed.reason}")
 
-    async def _kept(self, sub: SubTask, work: Awaitable[Finding]) -> Finding:
+    async def _kept(self, sub: SubTask, work: Callable[[], Awaitable[Finding]]) -> Finding:
         """What the work comes to, its failure included."""
         try:
-            return await work
+            return await work()
         except (GraphBubbleUp, RunLost):
             raise
         except asyncio.CancelledError:
@@ -261,7 +262,7 @@ class Run:
     # -- a race against time, and perhaps a twin ---------------------------------------------------------------------
 
     async def _raced(
-        self, sub: SubTask, work: Awaitable[Finding], turn: Turn, inputs: Sequence[Finding] | None = None
+        self, sub: SubTask, work: Callable[[], Awaitable[Finding]], turn: Turn, inputs: Sequence[Finding] | None = None
     ) -> Finding:
         """Do the work until it ends, its time is over, or it is told to stop. With `inputs` it may get a twin."""
         rivals = [self._rival(self._kept(sub, work), turn)]
@@ -301,7 +302,7 @@ class Run:
             late = {"usual_s": usual_s, "elapsed_s": asyncio.get_running_loop().time() - turn.begun_at}
             await self.engine.tell("agent.twin_started", {"task_id": sub.id, "title": sub.title, **late})
             try:
-                return await self._kept(sub, self.work(sub, inputs))
+                return await self._kept(sub, partial(self.work, sub, inputs))
             except GraphInterrupt:  # one question about one thing: the first asks it, if it comes to that
                 return Finding(sub.id, sub.title, "failed", reason="a twin asks nobody")
 
@@ -318,7 +319,7 @@ class Run:
 
     def _is_late(self, id_: str) -> None:
         sub = next(sub for sub in self.plan.tasks if sub.id == id_)
-        if self.remedies.twin and self.remedies.twin(sub):
+        if self.remedies.twin and self.remedies.twin(sub) and not self.allowance.concluding():
             self._pace.turns[id_].say("late")
 
     # -- what ends the waiting ---------------------------------------------------------------------------------------

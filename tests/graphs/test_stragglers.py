@@ -11,6 +11,7 @@ from runlogs import RESEARCH
 from two_rounds import planned
 from virtual import Simulated, in_no_time, simulate
 
+from agents.allowance import Allowance, Budget
 from agents.context import Limits
 from agents.errors import BudgetExceeded, ModelUnavailable
 from agents.planner import Plan, SubTask
@@ -238,6 +239,53 @@ def test_what_has_not_begun_is_not_begun_and_neither_are_its_inputs() -> None:
     assert ran.seconds == 1
     assert states(ran) == {"a": "done", "b": "done", "slow": "cancelled", "c": "cancelled"}
     assert "c" not in ran.told("agent.spawned")
+
+
+# -- while it is told that one begins ----------------------------------------------------------------------------------
+
+
+def test_who_begins_at_the_moment_when_the_answer_is_wanted_is_cut_short_too() -> None:
+    allowance = Allowance()
+
+    async def heard(name: str, data: Mapping[str, Any]) -> None:
+        if name == "agent.spawned":
+            allowance.hurry.set()
+            await asyncio.sleep(1)
+
+    ran = in_no_time(simulate(planned("a"), lambda sub, nth: 50, allowance=allowance, heard=heard))
+
+    assert states(ran) == {"a": "partial"}
+    assert ran.findings[0].reason == "cut short when the answer was asked for"
+    assert ran.seconds <= 1
+
+
+def test_who_begins_at_the_moment_when_enough_are_done_is_let_go_too() -> None:
+    async def heard(name: str, data: Mapping[str, Any]) -> None:
+        if name == "agent.spawned" and data["task_id"] == "slow":
+            await asyncio.sleep(2)
+
+    ran = in_no_time(
+        simulate(planned("a", "b", "slow", quorum=2), lambda sub, nth: 50 ** (sub.id == "slow"), heard=heard)
+    )
+
+    assert states(ran) == {"a": "done", "b": "done", "slow": "cancelled"}
+    assert ran.seconds <= 2
+
+
+def test_a_run_that_concludes_pays_for_no_twin() -> None:
+    allowance = Allowance(Budget(steps=10), steps=1)
+
+    async def heard(name: str, data: Mapping[str, Any]) -> None:
+        if name == "agent.finished":
+            allowance.steps += 1
+
+    late = {"a": 10.0}
+    ran = in_no_time(
+        simulate(EIGHT, lambda sub, nth: late.get(sub.id, 1.0), remedies=TWINS, allowance=allowance, heard=heard)
+    )
+
+    assert ran.told("agent.twin_started") == []
+    assert ran.seconds == 10
 
 
 # -- places ------------------------------------------------------------------------------------------------------------

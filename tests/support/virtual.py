@@ -94,8 +94,10 @@ async def simulate(
     limits: Limits | None = None,
     remedies: Remedies | None = None,
     usual_s: Mapping[str, float] | None = None,
+    allowance: Allowance | None = None,
+    heard: Callable[[str, Mapping[str, Any]], Awaitable[None]] | None = None,
 ) -> Simulated:
-    """Run the plan by the product's scheduler, with sub-tasks that only wait."""
+    """Run the plan by the product's scheduler, with sub-tasks that only wait; `heard`: what each event brings about."""
     loop, out, tries = asyncio.get_running_loop(), Simulated(), dict[str, int]()
     begun_at = loop.time()
 
@@ -112,12 +114,14 @@ async def simulate(
 
     async def tell(name: str, data: Mapping[str, Any]) -> None:
         out.events.append((name, dict(data)))
+        if heard:
+            await heard(name, data)
 
     def call(function: Callable[..., Awaitable[Finding]]) -> Callable[..., Awaitable[Finding]]:
         return lambda *given: asyncio.ensure_future(function(*given))
 
     out.findings = await run_plan(
-        plan, work, limits or Limits(), Allowance(), remedies=remedies or Remedies(), usual_s=usual_s,
+        plan, work, limits or Limits(), allowance or Allowance(), remedies=remedies or Remedies(), usual_s=usual_s,
         engine=Engine(call, tell),
     )  # fmt: skip
     out.seconds = loop.time() - begun_at
