@@ -23,6 +23,7 @@ from agents.sandbox.choice import Chosen
 from agents.tracing import untraced_is_free
 from app.activities import Activity, discover_activities
 from app.breakers import PostgresSwitch
+from app.cards import PostgresCards
 from app.demo_process import demo_model
 from app.journal import Journal
 from app.memory import PostgresMemory
@@ -98,13 +99,13 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         memory = PostgresMemory(pool, vectors)
         team = discover_agents()
         peers = peers_of(settings, team)
-        lines = {name: peer.about for name, peer in peers.items()}
+        lines, cards = {name: peer.about for name, peer in peers.items()}, PostgresCards(pool)
         calling = await _calls(stack, pool)
         servers = Remotes(servers_of(settings, team), PostgresPins(pool), connect)
         remotes = await stack.enter_async_context(servers.kept())
         context = Context(
             models,
-            assemble(team, models, limits, lines, calling) | peer_agents(peers),
+            assemble(team, models, limits, lines, calling) | peer_agents(peers, cards),
             corpus,
             limits,
             Allowance(budget_of(settings)),
@@ -123,7 +124,7 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         await worker.queue.open(pool)
         runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
         steering = Steering(pool, worker.queue, runs, activities)
-        others = Peers(peers)
+        others = Peers(peers, cards)
         app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory, remotes, others,
                   calling)  # fmt: skip
         if embed:

@@ -8,7 +8,7 @@ While nobody needs a key, the same holds for the address: a name that somebody p
 import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import orjson
 from fastapi import APIRouter, Depends, Request
@@ -45,7 +45,16 @@ def owner_of(request: Request) -> str:
     return str(request.state.owner)
 
 
+def admin_of(request: Request) -> str:
+    """Whose request this is, who may also decide for everybody. Raises Refused."""
+    if owner_of(request) not in request.state.admins:
+        raise Refused(403, "not_admin", "request: it would change what everybody's agents use",
+                      fix="ask whoever runs this server; SEXTANT_ADMINS names those who may")  # fmt: skip
+    return owner_of(request)
+
+
 Owner = Annotated[str, Depends(owner_of)]
+Admin = Annotated[str, Depends(admin_of)]
 
 
 class Refused(Exception):
@@ -70,7 +79,8 @@ class Gate:
             await self.app(scope, receive, send)
             return
         try:
-            scope.setdefault("state", {})["owner"] = await self._owner(Request(scope))
+            owner = await self._owner(Request(scope))
+            scope.setdefault("state", {}).update(owner=owner, admins=self._get_app().settings.admin_owners)
         except Refused as refused:
             await refused.response(scope, receive, send)
         except (OperationalError, PoolTimeout):
@@ -106,7 +116,7 @@ class Gate:
         if request.headers.get("origin") in settings.allowed_origins:
             return
         host = request.headers.get("host", "localhost")
-        if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if not is_loopback(_parts(f"//{host}").hostname or ""):
             raise Refused(403, "host_unknown", f"host: {host[:100]} is not this machine's own name",
                           fix="make a key with `sextant key add NAME` to be reached by other names")  # fmt: skip
         if request.method not in SAFE_METHODS and same_origin(request.headers) is False:
@@ -125,8 +135,23 @@ def same_origin(headers: Headers) -> bool | None:
     if (site := headers.get("sec-fetch-site")) is not None:
         return site in ("same-origin", "none")
     if (origin := headers.get("origin")) is not None:
-        return urlsplit(origin).netloc == headers.get("host")
+        return of_this_host(origin, headers)
     return None
+
+
+def of_this_host(origin: str, headers: Headers) -> bool:
+    """Whether an `Origin` is the page of the host that was asked."""
+    place = _parts(origin).netloc
+    return bool(place) and place == headers.get("host")
+
+
+def _parts(url: str) -> SplitResult:
+    """An address, taken apart; what is none has no parts."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+    return parts
 
 
 def database_gone() -> JSONResponse:

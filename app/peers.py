@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from agents.errors import ToolFailed
+from agents.errors import RunLost, ToolFailed
 from agents.remote.a2a_client import A2ALine
+from agents.remote.cards import HELD, Cards, pinned_part
 from agents.remote.peers import Peer, peer_agent
-from app.borders import Rejected, checked_budget
+from app.borders import NotFound, Rejected, checked_budget
 from app.settings import Settings, variable
 
 SETTING = "SEXTANT_A2A_PEERS"
@@ -98,9 +99,9 @@ def _peer(entry: PeerEntry) -> Peer:
     return Peer(entry.name, entry.url, about, token, entry.deadline_s, entry.artefact, entry.budget)
 
 
-def peer_agents(peers: Mapping[str, Peer]) -> dict[str, Any]:
+def peer_agents(peers: Mapping[str, Peer], cards: Cards) -> dict[str, Any]:
     """Name -> peer as an agent of the team."""
-    return {name: peer_agent(peer, A2ALine(peer)) for name, peer in peers.items()}
+    return {name: peer_agent(peer, A2ALine(peer, cards=cards)) for name, peer in peers.items()}
 
 
 @dataclass(slots=True)
@@ -114,8 +115,8 @@ class Look:
 class Peers:
     """How the peers are, looked at when somebody wants to know, and not more often than every `FRESH_S`."""
 
-    def __init__(self, peers: Mapping[str, Peer]) -> None:
-        self._peers = peers
+    def __init__(self, peers: Mapping[str, Peer], cards: Cards) -> None:
+        self._peers, self._cards = peers, cards
         self._looks: dict[str, Look] = {}
         self._one = asyncio.Lock()
 
@@ -124,30 +125,70 @@ class Peers:
         async with self._one:
             return list(await asyncio.gather(*(self._shown(peer) for peer in self._peers.values())))
 
+    async def approve(self, name: str, sha256: str, by: str) -> str:
+        """Take the card of this hash, if it is what the peer shows now; else the hash that it has instead.
+
+        Raises NotFound, and ToolFailed when the peer cannot be asked.
+        """
+        peer = self._known(name)
+        part, now = pinned_part(peer, await _card(peer))
+        if now == sha256:
+            await self._cards.approve(peer, part, sha256, by)
+        self._looks.pop(name, None)
+        return now
+
+    async def withdraw(self, name: str) -> None:
+        """Ask this peer nothing more, until its card is approved. Raises NotFound."""
+        if not await self._cards.withdraw(self._known(name)):
+            raise NotFound(f"nothing of {name} was approved")
+        self._looks.pop(name, None)
+
+    def _known(self, name: str) -> Peer:
+        if peer := self._peers.get(name):
+            return peer
+        raise NotFound(f"there is no remote agent {name[:100]}")
+
     async def _shown(self, peer: Peer) -> dict[str, Any]:
         look = self._looks.get(peer.name)
         if look is None or time.monotonic() - look.at > FRESH_S:
-            look = self._looks[peer.name] = Look(time.monotonic(), await _seen(peer))
+            look = self._looks[peer.name] = Look(time.monotonic(), await self._seen(peer))
         return {
             "name": peer.name, "url": peer.url, "about": peer.about, "deadline_s": peer.deadline_s,
             "artefact": peer.artefact, "budget": dict(peer.budget), "has_token": bool(peer.token), **look.seen,
         }  # fmt: skip
 
+    async def _seen(self, peer: Peer) -> dict[str, Any]:
+        try:
+            part, sha256 = pinned_part(peer, card := await _card(peer))
+            pin = await self._cards.first(peer, part, sha256)
+        except (ToolFailed, RunLost) as failed:
+            return {"state": "away", "last_error": getattr(failed, "problem", str(failed)), "card": None,
+                    "approved": None}  # fmt: skip
+        now = {**_told(card), "sha256": sha256}
+        approved = {**_told(pin.card), "sha256": pin.sha256, "by": pin.approved_by, "at": pin.approved_at.isoformat()}
+        if pin.allows(sha256):
+            return {"state": "up", "last_error": "", "card": now, "approved": approved}
+        # all of it, since a person is to read what they approve
+        return {"state": "held", "last_error": HELD, "card": {**now, "whole": part},
+                "approved": {**approved, "whole": pin.card, "withdrawn": pin.withdrawn}}  # fmt: skip
 
-async def _seen(peer: Peer) -> dict[str, Any]:
+
+async def _card(peer: Peer) -> dict[str, Any]:
+    """What it says of itself now. Raises ToolFailed."""
     try:
         async with asyncio.timeout(LOOK_S):
-            card = await A2ALine(peer, max_bytes=500_000).card()
-    except TimeoutError:
-        return {"state": "away", "last_error": f"no card within {LOOK_S:g} s", "card": None}
-    except ToolFailed as failed:
-        return {"state": "away", "last_error": failed.problem, "card": None}
-    skills = [{"name": _short(it.name), "description": _short(it.description)} for it in card.skills[:MAX_SKILLS]]
-    shown = {
-        "name": _short(card.name), "description": _short(card.description), "version": _short(card.version),
-        "skills": skills, "streaming": card.capabilities.streaming,
+            return await A2ALine(peer, max_bytes=500_000).card()
+    except TimeoutError as error:
+        raise ToolFailed(peer.name, f"no card within {LOOK_S:g} s", "see whether it runs") from error
+
+
+def _told(card: Mapping[str, Any]) -> dict[str, Any]:
+    skills = [{name: _short(it.get(name, "")) for name in ("name", "description")} for it in card.get("skills", ())]
+    return {
+        "name": _short(card.get("name", "")), "description": _short(card.get("description", "")),
+        "version": _short(card.get("version", "")), "skills": skills[:MAX_SKILLS],
+        "streaming": bool(card.get("capabilities", {}).get("streaming")),
     }  # fmt: skip
-    return {"state": "up", "last_error": "", "card": shown}
 
 
 def _short(text: str) -> str:

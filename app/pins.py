@@ -15,7 +15,7 @@ _INSERT = (
 )
 _REPLACE = (
     "update set sha256 = excluded.sha256, definition = excluded.definition, approved_by = excluded.approved_by, "
-    "approved_at = clock_timestamp()"
+    "approved_at = clock_timestamp(), withdrawn_at = null"
 )
 
 
@@ -28,7 +28,9 @@ class PostgresPins:
     async def of(self, server: str) -> Mapping[str, Pin]:
         """Tool -> its pin. One that was approved under other rules, and is unfit by these, is none."""
         async with self._pool.connection() as connection:
-            found = await connection.execute("select * from remote_pins where server = %s", (server,))
+            found = await connection.execute(
+                "select * from remote_pins where server = %s and withdrawn_at is null", (server,)
+            )
             rows = await found.fetchall()
         return {row["tool"]: pin for row in rows if (pin := _pin(row))}
 
@@ -47,6 +49,12 @@ class PostgresPins:
         async with self._pool.connection() as connection, connection.transaction():
             for it in definitions:
                 await connection.execute(f"{_INSERT} {_REPLACE}", _values(server, it, by))
+
+    async def withdraw(self, server: str, tools: Sequence[str]) -> None:
+        """Pin these no more. Their rows stay, so that nothing is trusted as first seen again."""
+        update = "update remote_pins set withdrawn_at = now() where server = %s and tool = any(%s)"
+        async with self._pool.connection() as connection:
+            await connection.execute(update, (server, list(tools)))
 
 
 def _values(server: str, it: Definition, by: str) -> tuple[str, ...]:

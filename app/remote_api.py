@@ -1,21 +1,23 @@
-"""MCP servers over HTTP: how each is, what it defines, and a person's yes to the definitions that they have read."""
+"""MCP servers over HTTP: how each is, what it defines, and a person's yes to definitions that they have read, or no."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, StringConstraints
 
 from agents.errors import ToolFailed
 from agents.remote.remotes import Remote
 from app.borders import Conflict, NotFound
 from app.compose import App
-from app.gate import Owner
+from app.gate import Admin
 from app.remotes import shown
 
 MAX_APPROVED = 200
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+Tools = Annotated[list[str], Query(min_length=1, max_length=MAX_APPROVED)]
 
 
 class Approval(BaseModel):
@@ -34,7 +36,7 @@ def remotes_router(get_app: Callable[[], App]) -> APIRouter:
         return {"remotes": [shown(it) for it in get_app().remotes.remotes.values()]}
 
     @router.post("/{server}/approve")
-    async def approve(server: str, body: Approval, owner: Owner) -> dict[str, Any]:
+    async def approve(server: str, body: Approval, owner: Admin) -> dict[str, Any]:
         """Approve definitions, all of them or none. Refused when the server defines one otherwise by now."""
         remote = _found(get_app(), server)
         try:
@@ -48,6 +50,14 @@ def remotes_router(get_app: Callable[[], App]) -> APIRouter:
                 "definition_changed", f"tools.{tool}: the server defines it otherwise by now, or not at all",
                 field=f"tools.{tool}", actual=now or None, fix="read it again, and approve what it says now",
             )  # fmt: skip
+        return shown(remote)
+
+    @router.delete("/{server}/approve")
+    async def withdraw(server: str, tool: Tools, _: Admin) -> dict[str, Any]:
+        """Take the yes to tools back, all of them or none: from the next call on no agent can use them."""
+        remote = _found(get_app(), server)
+        if unknown := await remote.withdraw(tool):
+            raise NotFound(f"nobody has approved {unknown[0][:100]} of {server[:100]}")
         return shown(remote)
 
     return router

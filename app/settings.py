@@ -145,6 +145,9 @@ class Settings(BaseSettings):
     sandbox_memory_mb: int = Field(default=512, ge=128, le=65_536)
     """Memory of one run of code, all of its processes together."""
 
+    admins: str = "local"
+    """Owners of keys who decide for everybody which definitions of remote tools and agents may be used, by commas."""
+
     cors_origins: str = ""
     """Other sites whose pages may call the API, separated by commas: `http://localhost:3000` for agent-chat-ui."""
 
@@ -163,6 +166,11 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> tuple[str, ...]:
         """`cors_origins`, one by one."""
         return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
+
+    @property
+    def admin_owners(self) -> frozenset[str]:
+        """`admins`, one by one."""
+        return frozenset(it.strip() for it in self.admins.split(",") if it.strip())
 
     @property
     def web_allowed(self) -> frozenset[str]:

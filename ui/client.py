@@ -128,6 +128,18 @@ class Api:
         """Approve tools of a server by the hashes of what was read."""
         self._json("POST", f"remotes/{quote(server, safe='')}/approve", json={"tools": definitions})
 
+    def withdraw(self, server: str, tool: str) -> None:
+        """Take the yes to a tool back."""
+        self._json("DELETE", f"remotes/{quote(server, safe='')}/approve", params={"tool": tool})
+
+    def approve_peer(self, name: str, sha256: str) -> None:
+        """Approve the card of an agent elsewhere by the hash of what was read."""
+        self._json("POST", f"peers/{quote(name, safe='')}/approve", json={"sha256": sha256})
+
+    def withdraw_peer(self, name: str) -> None:
+        """Ask this agent nothing more, until its card is approved."""
+        self._json("DELETE", f"peers/{quote(name, safe='')}/approve")
+
     def peers(self) -> list[Json]:
         """Agents of others that a plan may give work to."""
         return list(self._json("GET", "peers")["peers"])

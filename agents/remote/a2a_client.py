@@ -1,7 +1,8 @@
 """One peer, spoken to by the A2A SDK: its card, work handed over, followed and cancelled.
 
 A card is read before every piece of work and trusted with one thing: which way of the peer's own origin to speak. Where
-it points elsewhere nothing is sent, so no changed card carries the key away. Redirects are not followed, compressed
+it points elsewhere nothing is sent, so no changed card carries the key away; nor is anything where it is not the card
+that was approved (`cards.py`), but a word that the work may stop. Redirects are not followed, compressed
 answers not taken, and an answer is cut off at `MAX_BYTES`, however long it would go on.
 """
 
@@ -32,6 +33,7 @@ from google.protobuf.json_format import Error as NotTheirJson  # type: ignore[im
 from google.protobuf.json_format import MessageToDict
 
 from agents.errors import ToolFailed
+from agents.remote.cards import Cards, refuse_changed
 from agents.remote.peers import Outcome, Peer
 
 MAX_BYTES = 5_000_000
@@ -50,13 +52,14 @@ _ASKS = (TaskState.TASK_STATE_INPUT_REQUIRED, TaskState.TASK_STATE_AUTH_REQUIRED
 class A2ALine:
     """The line to one peer. Every call opens and closes its own connection: a peer is asked now and then."""
 
-    def __init__(self, peer: Peer, max_bytes: int = MAX_BYTES) -> None:
-        self._peer, self._max_bytes = peer, max_bytes
+    def __init__(self, peer: Peer, max_bytes: int = MAX_BYTES, cards: Cards | None = None) -> None:
+        """`cards`: the approved ones; without them any is taken."""
+        self._peer, self._max_bytes, self._cards = peer, max_bytes, cards
 
-    async def card(self) -> AgentCard:
-        """What it says of itself. Raises ToolFailed, also when it points to somebody else."""
+    async def card(self) -> dict[str, Any]:
+        """What it says of itself, approved or not. Raises ToolFailed, also when it points to somebody else."""
         async with self._http() as http, self._explained():
-            return await self._card(http)
+            return dict(MessageToDict(await self._card(http)))
 
     async def send(self, text: str, message_id: str) -> Outcome:
         """Hand work over, and do not wait for it."""
@@ -85,7 +88,7 @@ class A2ALine:
 
     async def cancel(self, task_id: str) -> None:
         """Nobody waits for it any more."""
-        async with self._client(streaming=False) as client:
+        async with self._client(streaming=False, held_too=True) as client:
             await client.cancel_task(CancelTaskRequest(id=task_id))
 
     # -- what it says ------------------------------------------------------------------------------------------------
@@ -111,9 +114,11 @@ class A2ALine:
     # -- the wire ----------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _client(self, *, streaming: bool) -> AsyncIterator[Client]:
+    async def _client(self, *, streaming: bool, held_too: bool = False) -> AsyncIterator[Client]:
         async with self._http() as http, self._explained():
             card = await self._card(http)
+            if self._cards and not held_too:
+                await refuse_changed(self._cards, self._peer, MessageToDict(card))
             config = ClientConfig(
                 streaming=streaming, httpx_client=http, supported_protocol_bindings=BINDINGS,
                 use_client_preference=True,

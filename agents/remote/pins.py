@@ -34,3 +34,7 @@ class Pins(Protocol):
     async def approve(self, server: str, definitions: Sequence[Definition], by: str) -> None:
         """Pin these in the place of what was pinned of the same tools."""
         ...
+
+    async def withdraw(self, server: str, tools: Sequence[str]) -> None:
+        """Pin these no more. What was pinned once is not trusted as first seen again."""
+        ...

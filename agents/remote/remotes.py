@@ -231,6 +231,15 @@ class Remote:
             await self._read_pins()
         return others
 
+    async def withdraw(self, tools: Sequence[str]) -> list[str]:
+        """Take the yes to these tools back, all or none; those that nobody had approved."""
+        await self._read_pins()
+        unknown = [tool for tool in tools if tool not in self.pinned]
+        if not unknown:
+            await self._pins.withdraw(self.server.name, tools)
+            await self._read_pins()
+        return unknown
+
     # -- calls -------------------------------------------------------------------------------------------------------
 
     async def call(self, tool: str, sha256: str, args: Mapping[str, Any]) -> Result:

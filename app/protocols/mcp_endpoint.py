@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -17,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.compose import App
-from app.gate import owner_of
+from app.gate import of_this_host, owner_of
 from app.replies import Streams, error_response
 
 METHODS = ("POST", "DELETE")
@@ -52,7 +51,7 @@ class McpEndpoint:
             refused.headers["Allow"] = ", ".join(METHODS)
             return refused
         origin = headers.get("origin")
-        ours = origin is None or origin in self._allowed_origins or urlsplit(origin).netloc == headers.get("host")
+        ours = origin is None or origin in self._allowed_origins or of_this_host(origin, headers)
         return None if ours else error_response(403, "cross_site", "request: it comes from another site's page",
                                                 fix="allow that site in SEXTANT_CORS_ORIGINS")  # fmt: skip
 

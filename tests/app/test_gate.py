@@ -27,7 +27,7 @@ from app.settings import Settings
 
 GATES = Gates()
 OPEN_ROUTES = {"/health", "/ready", "/login", "/logout"}
-SHARED = {"document_id", "ingest_id", "chunk_id", "assistant_id", "server", "model", "graph"}
+SHARED = {"document_id", "ingest_id", "chunk_id", "assistant_id", "server", "peer", "model", "graph"}
 """What belongs to everybody who may come in."""
 
 RUN = {"assistant_id": "says", "input": human("x")}
@@ -154,6 +154,23 @@ def test_another_ones_ids_are_not_found_on_any_route(users: Users) -> None:
     with users.client(users.ann) as http:  # and nothing of it has changed
         state = http.get(f"agent/threads/{users.ids['thread_id']}/state").json()
         assert (state["next"], len(state["values"]["messages"])) == (["ask"], 1)
+
+
+ADMIN = (
+    ("POST", "remotes/any/approve", {"tools": {"echo": "0" * 64}}), ("DELETE", "remotes/any/approve?tool=echo", None),
+    ("POST", "peers/any/approve", {"sha256": "0" * 64}), ("DELETE", "peers/any/approve", None),
+)  # fmt: skip
+
+
+def test_what_everybodys_agents_may_use_is_decided_by_those_who_are_named(users: Users) -> None:
+    [operator] = asyncio.run(with_keys(url_of(users.house), "local"))
+    for method, path, body in ADMIN:
+        codes = []
+        for key in (None, users.ann, operator):
+            with users.client(key) as http:
+                codes.append(http.request(method, path, json=body).status_code)
+        assert codes == [401, 403, 404], path
+    assert Settings(admins=" ann, bob ,").admin_owners == {"ann", "bob"}
 
 
 def test_lists_show_only_ones_own(users: Users) -> None:
@@ -322,7 +339,7 @@ async def test_keys_are_stored_as_hashes_and_counted_as_used(pool: Pool) -> None
     key, row = await keys.add("ann", "laptop")
     async with pool.connection() as connection:
         stored = str(await (await connection.execute("select * from api_keys")).fetchall())
-    assert key not in stored and key.rpartition("_")[2] not in stored
+    assert key not in stored and key.split("_", 2)[2] not in stored  # a secret may hold further underscores
     assert row["last_used_at"] is None
     assert await keys.owner_of(key) == "ann"
     [shown] = await keys.all()
@@ -359,6 +376,17 @@ def test_other_sites_get_nothing_done(open_house: House) -> None:
         assert (
             "access-control-allow-origin" not in http.get("threads", headers={"Origin": "http://evil.example"}).headers
         )
+
+
+@pytest.mark.parametrize("name", ["[::1", "[", "a]b", "[x]:80:80", "http://[", "\xff"])
+def test_a_host_or_an_origin_that_is_none_is_another_ones(open_house: House, name: str) -> None:
+    told = name.encode("latin-1")
+    with open_house.http() as http:
+        if name != "http://[":
+            assert http.get("threads", headers={b"Host": told}).status_code == 403
+        origin = {b"Origin": told if name.startswith("http") else b"http://" + told}
+        for path, body in (("threads", {"graph": "says"}), ("mcp", {}), ("login", {"key": "x"}), ("a2a/says", {})):
+            assert http.post(path, json=body, headers=origin).status_code == 403, path
 
 
 def test_a_site_that_is_allowed_by_name_works(open_house: House) -> None:

@@ -48,6 +48,17 @@ async def test_first_use_is_once_also_for_two_processes(pool: Pool) -> None:
     assert list(await first.of("near")) == ["a"]
 
 
+async def test_a_yes_that_was_taken_back_is_not_trusted_as_first_seen_again(pool: Pool) -> None:
+    pins = PostgresPins(pool)
+    await pins.trust_first("far", [defined("a"), defined("b")])
+    await pins.withdraw("far", ["a", "b"])
+    await pins.trust_first("far", [defined("a")])
+    assert await pins.of("far") == {}
+
+    await pins.approve("far", [defined("a")], "ann")
+    assert [(tool, pin.approved_by) for tool, pin in (await pins.of("far")).items()] == [("a", "ann")]
+
+
 async def test_what_is_unfit_by_todays_rules_is_not_approved(pool: Pool) -> None:
     pins = PostgresPins(pool)
     await pins.approve("far", [defined("a")], "ann")

@@ -98,6 +98,16 @@ def test_what_was_read_is_approved_and_what_has_changed_is_not(http: httpx.Clien
     assert changed["offered"]["description"] == "Says it to everybody."
 
 
+def test_a_yes_can_be_taken_back(http: httpx.Client) -> None:
+    peer = tools(shown(http, "peer", "connected"))
+    http.post("remotes/peer/approve", json={"tools": {"fail": peer["fail"]["offered"]["sha256"]}})
+    for names, status in ((["fail", "hang"], 404), ([], 422), (["fail"], 200), (["fail"], 404)):
+        answer = http.delete("remotes/peer/approve", params={"tool": names})
+        assert answer.status_code == status, (names, answer.text)
+    gone = tools(shown(http, "peer", "connected"))["fail"]
+    assert (gone["state"], gone["callable"], gone["approved"]) == ("new", False, None)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

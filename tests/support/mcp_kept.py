@@ -36,6 +36,10 @@ class MemoryPins:
         pins = {it.tool: Pin(it, by, datetime.now(UTC)) for it in definitions}
         self.kept[server] = {**self.kept.get(server, {}), **pins}
 
+    async def withdraw(self, server: str, tools: Sequence[str]) -> None:
+        """Not those any more."""
+        self.kept[server] = {tool: pin for tool, pin in self.kept[server].items() if tool not in tools}
+
 
 Kept = Callable[..., AbstractAsyncContextManager[Remotes]]
 

@@ -4,6 +4,7 @@ Each part is asked for by itself, so one that fails leaves the others. Nothing r
 person reads must not change under their eyes, and what they approve is the text that was shown, by its hash.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from html import escape
 
@@ -32,11 +33,12 @@ PINS = {
     "unfit": ("failed", "cannot be used"),
     "unseen": ("pending", "approved; not seen since the start"),
 }
-STATES = {"connecting": "running", "connected": "done", "up": "done", "away": "failed"}
+STATES = {"connecting": "running", "connected": "done", "up": "done", "away": "failed", "held": "waiting"}
 BREAKERS = {"closed": "done", "open": "failed", "half_open": "retrying", "half-open": "retrying"}
 READABLE = ("new", "changed")
 
 _TOLD = "settings_told"
+_TOLD_OF_PEERS = "settings_told_of_peers"
 _MCP = """{"mcpServers": {
   "time": {"command": "uvx", "args": ["mcp-server-time"]},
   "wiki": {"url": "https://mcp.example.org/mcp", "roles": ["assistant"]}
@@ -217,6 +219,9 @@ def _remote_tool(server: str, tool: Json) -> None:
         args = (server, tool["tool"], tool["offered"]["sha256"])
         label = "Approve" if tool["state"] == "new" else "Approve the new text"
         st.button(label, key=f"approve_{server}_{tool['tool']}", on_click=_approve, args=args)
+    if tool["approved"]:
+        key = f"withdraw_{server}_{tool['tool']}"
+        st.button("Withdraw", key=key, on_click=_withdraw, args=(server, tool["tool"]), type="tertiary")
 
 
 def _approve(server: str, tool: str, sha256: str) -> None:
@@ -227,6 +232,15 @@ def _approve(server: str, tool: str, sha256: str) -> None:
         st.session_state[_TOLD] = ("failed", f"{problem} {problem.fix}.{newer}".replace("..", "."))
         return
     st.session_state[_TOLD] = ("done", f"{server}: {tool} is approved as it was shown.")
+
+
+def _withdraw(server: str, tool: str) -> None:
+    try:
+        session.api().withdraw(server, tool)
+    except ApiProblem as problem:
+        st.session_state[_TOLD] = ("failed", f"{problem} {problem.fix}.".replace("..", "."))
+        return
+    st.session_state[_TOLD] = ("done", f"{server}: no agent can call {tool} any more, until it is approved again.")
 
 
 # ---- agents of others
@@ -240,9 +254,38 @@ def _peers() -> None:
     except ApiProblem as problem:
         _trouble(problem, "The list of agents elsewhere")
         return
-    st.html("".join(_peer(peer) for peer in peers) or "<span></span>")
+    if told := st.session_state.pop(_TOLD_OF_PEERS, None):
+        st.html(f"<p role='alert'><i class='sx-mark sx-{told[0]}'></i>{escape(told[1])}</p>")
+    for peer in peers:
+        st.html(_peer(peer))
+        _card_of(peer)
     if not peers:
         st.html(f"<p class='sx-hint'>None yet. A plan can give work to agents of others by A2A:</p>{_example(_A2A)}")
+
+
+def _card_of(peer: Json) -> None:
+    """What there is to decide about an agent: its card where that is another than was approved, or a way to hold it."""
+    if peer["state"] == "held":
+        shown = definitions.compared(_as_definition(peer["approved"]), _as_definition(peer["card"]))
+        head = "<b>Its card</b><span>No agent can ask it until a person has read this.</span>"
+        st.html(f"<details class='sx-tool'><summary>{head}</summary>{shown}</details>")
+        args = (session.api().approve_peer, peer["name"], peer["card"]["sha256"])
+        st.button("Approve its card", key=f"approve_peer_{peer['name']}", on_click=_decide, args=args)
+    elif peer.get("approved"):
+        args = (session.api().withdraw_peer, peer["name"])
+        st.button("Withdraw", key=f"withdraw_peer_{peer['name']}", on_click=_decide, args=args, type="tertiary")
+
+
+def _as_definition(card: Json) -> Json:
+    more = {"by": card["by"], "at": card["at"]} if "by" in card else {}
+    return {"description": card["description"], "schema": card["whole"], "hints": {}, "sha256": card["sha256"], **more}
+
+
+def _decide(act: Callable[..., None], *args: str) -> None:
+    try:
+        act(*args)
+    except ApiProblem as problem:
+        st.session_state[_TOLD_OF_PEERS] = ("failed", f"{problem} {problem.fix}.".replace("..", "."))
 
 
 def _peer(peer: Json) -> str:
@@ -257,5 +300,5 @@ def _peer(peer: Json) -> str:
         f"Last error: {escape(definitions.visible(trouble))}" if trouble else "",
     ]
     state = str(peer["state"])
-    words = {"up": "answers", "away": "does not answer"}.get(state, state)
+    words = {"up": "answers", "away": "does not answer", "held": "held: its card waits for a yes"}.get(state, state)
     return _item(peer["name"], lines, STATES.get(state, "lost"), escape(words))

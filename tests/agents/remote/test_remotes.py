@@ -146,6 +146,21 @@ async def test_trust_on_first_use_is_for_the_first_use(peer: Server, kept: Kept,
         assert (remote.pin_state("poke"), remote.pin_state("echo")) == ("new", "changed")
 
 
+async def test_a_yes_that_was_taken_back_counts_from_the_next_call_on(peer: Server, kept: Kept) -> None:
+    async with kept(peer) as remotes:
+        remote = remotes.remotes["peer"]
+        await call(remote, "echo", text="1")
+        sha256 = remote.pinned["echo"].definition.sha256
+        assert await remote.withdraw(["echo", "nothing"]) == ["nothing"] and "echo" in remote.offered()
+        assert await remote.withdraw(["echo"]) == []
+
+        with pytest.raises(NotCalled, match="no person has approved"):
+            await remote.call("echo", sha256, {"text": "2"})
+        assert "echo" not in remote.offered() and "poke" in remote.offered()
+        assert await remote.approve({"echo": sha256}, "ann") == {}
+        assert await call(remote, "echo", text="3") == Result("3")
+
+
 async def test_approved_tools_are_offered_while_their_server_is_away(peer: Server, kept: Kept) -> None:
     pins = MemoryPins()
     async with kept(peer, pins=pins) as remotes:
