@@ -17,6 +17,8 @@ class Bounds:
     processes: int = 32
     scratch_bytes: int = 64_000_000
     """In files, all together."""
+    entries: int = 5_000
+    """Files, folders and links at once: an empty one has no bytes, and costs the kernel a thousand."""
     output_bytes: int = 20_000
     """Printed text that comes back; the rest is dropped."""
     flood_bytes: int = 5_000_000
@@ -38,7 +40,7 @@ class Made:
     data: bytes
 
 
-End = Literal["done", "failed", "timed_out", "memory", "flood", "died"]
+End = Literal["done", "failed", "timed_out", "memory", "flood", "entries", "died"]
 
 
 @dataclass(frozen=True, slots=True)

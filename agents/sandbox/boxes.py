@@ -13,6 +13,7 @@ from typing import Any
 
 from agents.sandbox.box import BOUNDS, Bounds, End, Made, NoIsolation, Outcome
 from agents.sandbox.bubblewrap import command
+from agents.sandbox.syscalls import filter_program
 from agents.sandbox.tree import children, descendants, memory_bytes
 
 START_S = 60.0
@@ -39,17 +40,22 @@ class Box:
     @classmethod
     async def started(cls, bounds: Bounds, bwrap: str = "bwrap") -> "Box":
         """A box that is ready for code. Raises NoIsolation with what bubblewrap said."""
+        program = filter_program()
         ours, theirs = os.pipe()
+        rules, written = os.pipe()
         try:
+            os.write(written, program)
+            os.close(written)
             process = await asyncio.create_subprocess_exec(
-                *command(bounds, theirs, bwrap), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT, pass_fds=[theirs], env={}, cwd="/",
+                *command(bounds, theirs, rules, bwrap), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT, pass_fds=[theirs, rules], env={}, cwd="/",
             )  # fmt: skip
         except BaseException:
             os.close(ours)
             raise
         finally:
             os.close(theirs)
+            os.close(rules)
         report = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(report)
         pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(ours, "rb"))
@@ -108,11 +114,11 @@ class Box:
         """What the box reports. The code could have written it, so nothing of it is believed but what is checked."""
         try:
             head = json.loads(await self._report.readline())
-            sizes = [(str(name), int(size)) for name, size in head["files"]][: self._bounds.files]
+            sizes = [(_text(name), int(size)) for name, size in head["files"]][: self._bounds.files]
             if any(not 0 <= size <= self._bounds.file_bytes for _, size in sizes):
                 return None
             files = [Made(name, await self._report.readexactly(size)) for name, size in sizes]
-            return {"end": str(head["end"]), "left_out": [str(it) for it in head["left_out"]][:20]}, tuple(files)
+            return {"end": str(head["end"]), "left_out": [_text(it) for it in head["left_out"][:20]]}, tuple(files)
         except (ValueError, TypeError, KeyError, asyncio.IncompleteReadError):
             return None
 
@@ -166,9 +172,16 @@ class Box:
         head, files = told
         if head["end"] in ("done", "failed"):
             return Outcome(head["end"], printed, files, tuple(head["left_out"]))
+        if head["end"] == "entries":
+            return Outcome("entries", printed, problem=f"it made more than {self._bounds.entries:,} files")
         over = head["end"] in ("SIGXCPU", "SIGKILL")
         spent = f"it used more than {self._bounds.cpu_s} s of processor time" if over else f"it died of {head['end']}"
         return Outcome("timed_out" if over else "died", printed, files, tuple(head["left_out"]), spent)
+
+
+def _text(it: Any) -> str:
+    """A name as text: a file may be called by bytes that are none."""
+    return str(it).encode(errors="replace").decode()
 
 
 class Bubblewrap:

@@ -1,7 +1,8 @@
 """Real Python in a world of its own: bubblewrap, an unprivileged user, nothing writable but a bounded scratch.
 
 What is in there: the interpreter and its packages, read-only, some bare devices and `/scratch`. There is no network, no
-`/proc`, no process but its own, no variable of this process, no capability, no further namespace to be had.
+`/proc`, no process but its own, no variable of this process, no capability, no further namespace to be had, and of the
+kernel's calls none that leads past these (`syscalls.py`).
 
 Traps that this steps around. To root the kernel grants any number of processes, whatever the limit says, so as root the
 box is entered as nobody. Nobody cannot reach an interpreter under root's private home, so the paths are first bound to
@@ -30,13 +31,17 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
-def command(bounds: Bounds, report_fd: int, bwrap: str = "bwrap") -> list[str]:
-    """What starts a box. Raises NoIsolation when a part of it is not installed."""
+def command(bounds: Bounds, report_fd: int, filter_fd: int, bwrap: str = "bwrap") -> list[str]:
+    """What starts a box that reports to one of these files and reads its filter of system calls from the other.
+
+    Raises NoIsolation when a part of it is not installed.
+    """
     bwrap = _program(bwrap, "install the package bubblewrap")
     bound, links = _bound()
     setup = json.dumps({"report_fd": report_fd, "paths": package_folders()})
     inner = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session",
-             "--as-pid-1", "--cap-drop", "ALL", "--clearenv", "--hostname", "sandbox"]  # fmt: skip
+             "--as-pid-1", "--cap-drop", "ALL", "--clearenv", "--hostname", "sandbox",
+             "--seccomp", str(filter_fd)]  # fmt: skip
     for name, value in ENVIRONMENT.items():
         inner += ["--setenv", name, value]
     outer, staged = _as_nobody(bwrap, bound)

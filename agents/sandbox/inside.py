@@ -15,12 +15,15 @@ import resource
 import signal
 import stat
 import sys
+import threading
+import time
 import traceback
 import warnings
 from contextlib import suppress
 from typing import Any
 
-OUT = "/scratch/out"
+SCRATCH, OUT = "/scratch", "/scratch/out"
+LOOK_S = 0.02
 NAME = "<code>"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg", ".pdf")
 
@@ -48,13 +51,32 @@ def _carried(asked: dict[str, Any]) -> str:
     if child == 0:
         _bounded(asked["bounds"])
         os._exit(_ran(asked["code"]))
+    too_many = threading.Event()
+    threading.Thread(target=_count, args=(asked["bounds"]["entries"], too_many), daemon=True).start()
     while True:
         pid, status = os.wait()
         if pid == child:
             break
-    with suppress(ProcessLookupError):  # there is nobody else
-        os.kill(-1, signal.SIGKILL)  # everybody else in this world; the first process is never its own target
+    _kill_all()
+    if too_many.is_set():
+        return "entries"
     return "done" if status == 0 else "failed" if os.WIFEXITED(status) else signal.Signals(os.WTERMSIG(status)).name
+
+
+def _kill_all() -> None:
+    """Everybody else in this world; the first process is never its own target."""
+    with suppress(ProcessLookupError):  # there is nobody else
+        os.kill(-1, signal.SIGKILL)
+
+
+def _count(most: int, too_many: threading.Event) -> None:
+    """End it all when there are too many files: a scratch is bounded in bytes, and empty ones have none."""
+    while True:
+        scratch = os.statvfs(SCRATCH)
+        if scratch.f_files - scratch.f_ffree > most:
+            too_many.set()
+            _kill_all()
+        time.sleep(LOOK_S)
 
 
 def _bounded(bounds: dict[str, Any]) -> None:
@@ -65,7 +87,7 @@ def _bounded(bounds: dict[str, Any]) -> None:
     for what, most in (
         (resource.RLIMIT_AS, 2 * bounds["memory_bytes"]),
         (resource.RLIMIT_FSIZE, bounds["scratch_bytes"]), (resource.RLIMIT_NPROC, bounds["processes"]),
-        (resource.RLIMIT_NOFILE, 128), (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 64), (resource.RLIMIT_CORE, 0),
     ):  # fmt: skip
         resource.setrlimit(what, (most, most))
 

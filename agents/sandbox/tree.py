@@ -3,7 +3,7 @@
 from pathlib import Path
 
 _PROC = Path("/proc")
-_PAGE_BYTES = 4096
+_HELD = ("RssAnon:", "RssShmem:", "VmSwap:")
 
 
 def descendants(pid: int) -> list[int]:
@@ -16,7 +16,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def memory_bytes(pids: list[int]) -> int:
-    """What they hold that no file backs. Pages that a fork shares are counted for each: it errs towards too much."""
+    """What they hold that no file backs, here or swapped out. What several share counts for each: it errs upwards."""
     return sum(_private_bytes(pid) for pid in pids)
 
 
@@ -31,7 +31,7 @@ def children(pid: int) -> list[int]:
 
 def _private_bytes(pid: int) -> int:
     try:
-        fields = (_PROC / str(pid) / "statm").read_text().split()
+        lines = (_PROC / str(pid) / "status").read_text(errors="replace").splitlines()
     except OSError:
         return 0
-    return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES if len(fields) > 2 else 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(_HELD))

@@ -65,6 +65,7 @@ def _next(outcome: Outcome) -> str:
         "timed_out": "it will not end by being run again; plan this step anew, with less to compute",
         "memory": "plan this step anew, with less data at once",
         "flood": "print less",
+        "entries": "make fewer files",
     }.get(outcome.end, "try it differently, or go on without it")
 
 

@@ -4,6 +4,7 @@ Every try is judged by what it reached, on this side of the wall where that can 
 """
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -120,6 +121,55 @@ async def test_many_processes_together_have_the_memory_of_one(boxes: Make) -> No
     await gone(box.pids)
 
 
+HOLDS = {
+    "a file of memory": "os.write(os.memfd_create('x'), bytes(1))",
+    "a secret file of memory": "call(447, 0)",
+    "a shared map": "mmap.mmap(-1, 4096)",
+    "a shared segment": "call(29 if x86 else 194, 0, 4096, 0o1600)",
+    "a queue": "call(68 if x86 else 186, 0, 0o1600)",
+    "many semaphores": "call(64 if x86 else 190, 0, 250, 0o1600)",
+    "a larger socket": "socket.socketpair()[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 30)",
+    "a ring of calls": "call(425, 8, ctypes.create_string_buffer(120))",
+    "pages in a pipe": "call(278 if x86 else 75, 1, ctypes.create_string_buffer(16), 0, 0)",
+    "a key": "call(248 if x86 else 217, b'user', b'x', b'y', 1, -3)",
+}
+"""Memory that is no process's: nobody who counts what processes hold would see it."""
+
+
+@pytest.mark.parametrize("deed", HOLDS.values(), ids=HOLDS)
+async def test_no_memory_is_had_that_nobody_counts(boxes: Make, deed: str) -> None:
+    code = f"""
+import ctypes, mmap, socket
+x86, libc = os.uname().machine == "x86_64", ctypes.CDLL(None, use_errno=True)
+def call(*args):
+    if libc.syscall(*args) < 0: raise OSError(ctypes.get_errno(), "refused")
+try: {deed}
+except OSError as error: print(error.errno)
+else: print('"held"')
+"""
+    assert await said(boxes, code) == errno.EPERM
+
+
+async def test_files_without_bytes_end_too(boxes: Make) -> None:
+    box = await watched(boxes, entries=2_000)
+
+    outcome = await box.run("import os\nn = 0\nwhile True:\n    os.mkdir(f'/scratch/{n}'); n += 1")
+
+    assert (outcome.end, outcome.problem) == ("entries", "it made more than 2,000 files")
+    await gone(box.pids)
+
+
+async def test_an_order_of_ten_megabytes_is_refused(boxes: Make) -> None:
+    code = """
+import subprocess
+def refused(**more):
+    try: subprocess.run([sys.executable, *more.pop("args", ())], **more)
+    except OSError as error: return error.strerror
+print(json.dumps([refused(args=["x" * 10**7]), refused(env={"x": "y" * 10**7})]))
+"""
+    assert await said(boxes, code) == ["Argument list too long"] * 2
+
+
 async def test_the_disk_is_full_at_the_scratch_and_nowhere_else_can_be_written(boxes: Make) -> None:
     code = """
 written = 0
@@ -232,6 +282,25 @@ print(json.dumps({
     assert [name for name, holds in held.items() if not holds] == []
 
 
+async def test_nobody_gets_hold_of_the_keeper_which_has_no_limits(boxes: Make) -> None:
+    code = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+x86 = os.uname().machine == "x86_64"
+class Piece(ctypes.Structure):
+    _fields_ = [("at", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+there = ctypes.create_string_buffer(8)
+here = Piece(ctypes.addressof(there), 8)
+def got(*args): return libc.syscall(*args) >= 0
+print(json.dumps({
+    "attach": got(101 if x86 else 117, 16, 1, 0, 0), "seize": got(101 if x86 else 117, 0x4206, 1, 0, 0),
+    "read": got(310 if x86 else 270, 1, ctypes.byref(here), 1, ctypes.byref(here), 1, 0),
+    "file": got(438, os.pidfd_open(1), 1, 0), "limit": os.getppid() != 1,
+}))
+"""
+    assert [name for name, done in (await said(boxes, code)).items() if done] == []
+
+
 async def test_to_the_kernel_it_is_not_root(boxes: Make) -> None:
     """For root there is no limit of processes, and a way out would be a way to everything."""
     box = await Box.started(boxes().bounds)
@@ -254,22 +323,43 @@ async def test_no_network_no_names_no_metadata_no_sockets_of_this_machine(boxes:
         code = f"""
 import socket
 def reached(family, address):
-    with socket.socket(family) as it:
-        it.settimeout(2)
-        try: it.connect(address)
-        except OSError: return False
-        return True
+    try:
+        with socket.socket(family) as it:
+            it.settimeout(2)
+            it.connect(address)
+    except OSError: return False
+    return True
+def interfaces():
+    try: return [name for _, name in socket.if_nameindex()]
+    except OSError: return []
 try: names = socket.getaddrinfo("example.com", 80)
 except OSError: names = []
 print(json.dumps([names, [reached(*it) for it in (
     (socket.AF_INET, ("127.0.0.1", {tcp.getsockname()[1]})), (socket.AF_INET, ("169.254.169.254", 80)),
     (socket.AF_INET, ("1.1.1.1", 53)), (socket.AF_UNIX, {str(tmp_path / "socket")!r}),
     (socket.AF_UNIX, {abstract.getsockname().decode()!r}),
-)], [name for _, name in socket.if_nameindex()]]))
+)], interfaces()]))
 """
         names, reached, interfaces = await said(boxes, code)
 
-    assert (names, reached, interfaces) == ([], [False] * 5, ["lo"])
+    assert (names, reached, interfaces) == ([], [False] * 5, [])
+
+
+async def test_no_socket_leads_anywhere_but_to_itself(boxes: Make) -> None:
+    """To the machine below (vsock) or into the kernel (netlink, crypto) no namespace bars the way."""
+    code = """
+import socket
+def made(family, kind):
+    try: socket.socket(family, kind).close()
+    except OSError: return False
+    return True
+others = [n for n in range(46) if n != socket.AF_UNIX]
+kinds = (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET, socket.SOCK_RAW)
+mine, its = socket.socketpair()
+mine.sendall(b"hello")
+print(json.dumps([[n for n in others if any(made(n, kind) for kind in kinds)], its.recv(5).decode()]))
+"""
+    assert await said(boxes, code) == [[], "hello"]
 
 
 async def test_links_pipes_folders_and_giants_do_not_come_back(boxes: Make, tmp_path: Path) -> None:
@@ -284,6 +374,18 @@ async def test_links_pipes_folders_and_giants_do_not_come_back(boxes: Make, tmp_
     assert [(it.name, it.data) for it in outcome.files] == [("f1", b"1"), ("f2", b"2")]
     assert [it.partition(" ")[0] for it in outcome.left_out] == ["a", "b", "c", "d", "e", "f3", "g"]
     assert "10,000,000 bytes of 1,000" in outcome.left_out[4]
+
+
+async def test_names_and_words_that_are_no_text_come_back_as_text(boxes: Make) -> None:
+    """A lone half of a character in a message would end the run that stores it."""
+    outcome = await boxes().run(
+        "import os, sys\nos.mkdir(b'\\xff')\nopen(b'\\xfe.txt', 'w').write('x')\n"
+        "sys.stdout.buffer.write(b'\\xff\\xfe one')\nNone"
+    )
+
+    told = [outcome.printed, *outcome.left_out, *(it.name for it in outcome.files)]
+    assert len(told) == 3 and all(it.encode() for it in told)
+    assert outcome.printed.endswith(" one")
 
 
 # -- whoever dies ----------------------------------------------------------------------------------------------------
