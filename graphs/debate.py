@@ -1,6 +1,9 @@
 """Proposers argue in rounds from different stances, until they agree or a judge who took no part decides.
 
 Pays when a wrong answer is expensive and the question has a definite one.
+
+The answer does not stream: it is a proposal that was written, and seen on its lane, before anybody knew that it would
+stand. To have it retold would cost a call, and say what nobody argued.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ from agents.asking import ask
 from agents.context import Context
 from agents.planner import Plan, SubTask
 from graphs.evidence import needed
-from graphs.gaps import Gap, with_gaps
+from graphs.gaps import Gap, gaps_in, with_gaps
 from graphs.likeness import all_agree
 from graphs.scheduling import Finding, run_plan
 from graphs.state import ChatState, as_node, question_of
@@ -89,13 +92,12 @@ async def judge(state: DebateState, runtime: Runtime[Context]) -> dict[str, Any]
     """Say which proposal stands and what that cost. When nobody proposed anything, one agent answers alone."""
     context, texts, lost = runtime.context, standing(state["findings"]), list[Gap]()
     if texts:
-        judged = DECIDED_BY == "judge"
-        winner, how, lost = await decided(context, question_of(state), texts, AGREED, judged=judged)
+        winner, how, lost = await decided(context, question_of(state), texts, AGREED, judged=DECIDED_BY == "judge")
         text = texts[winner]
     else:
         text = (await needed(context, "assistant", *state["messages"])).text
         how = "Nobody proposed anything, so one agent answered alone."
-    gaps = [Gap(title=it.title, reason=it.reason) for it in state["findings"] if it.state != "done"] + lost
+    gaps = gaps_in(state["findings"]) + lost
     how += f" {len(STANCES)} agents, {rounds_in(state['plan'])}, {context.allowance.steps} model calls."
     return {"messages": [AIMessage(with_gaps(f"{text}\n\n*{how}*", gaps))], "missing": lost}
 

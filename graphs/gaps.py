@@ -8,6 +8,7 @@ from langgraph.errors import GraphBubbleUp
 
 from agents.context import Context
 from agents.errors import RunError, RunLost
+from graphs.scheduling import Finding
 
 Value = TypeVar("Value")
 
@@ -49,6 +50,16 @@ async def spared(title: str, context: Context, call: Coroutine[Any, Any, Value])
         now.cancel()
         await asyncio.wait({job, now})
     return None, [Gap(title=title, reason=reason)]
+
+
+def gaps_in(findings: Sequence[Finding]) -> list[Gap]:
+    """Parts of a plan that came to less than was asked."""
+    return [Gap(title=it.title, reason=it.reason or it.state) for it in findings if it.state != "done"]
+
+
+def unnamed(gaps: Sequence[Gap], text: str) -> list[Gap]:
+    """Those that `text` does not speak of: whoever wrote it was told to, and need not have done it."""
+    return [gap for gap in gaps if gap["title"].lower() not in text.lower()]
 
 
 def with_gaps(text: str, gaps: Sequence[Mapping[str, object]]) -> str:

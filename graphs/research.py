@@ -18,7 +18,7 @@ from agents.context import Context
 from agents.planner import Plan, SubTask
 from graphs.briefs import brief
 from graphs.evidence import needed
-from graphs.gaps import with_gaps
+from graphs.gaps import gaps_in, unnamed, with_gaps
 from graphs.planning import announce, propose, remedies, second_plan
 from graphs.plans import estimates, forecast, runnable, settled
 from graphs.reviewing import NotWanted, reviewed
@@ -99,9 +99,8 @@ async def research(state: ResearchState, runtime: Runtime[Context]) -> dict[str,
 async def write(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any]:
     """One answer from all findings; a part that has none is named in it."""
     done = await needed(runtime.context, "writer", brief(question_of(state), state["findings"]))
-    gaps = [{"title": it.title, "reason": it.reason or it.state} for it in state["findings"] if it.state != "done"]
-    unnamed = [gap for gap in gaps if gap["title"].lower() not in done.text.lower()]
-    said = {"content": with_gaps(done.text, unnamed)} if unnamed else None
+    gaps = unnamed(gaps_in(state["findings"]), done.text)
+    said = {"content": with_gaps(done.text, gaps)} if gaps else None
     return {"messages": [done.message.model_copy(update=said)]}
 
 

@@ -16,7 +16,7 @@ from agents.policy_critic import PolicyVerdict
 from agents.router import Kind, Route
 from graphs.briefs import brief, to_judge, to_mend
 from graphs.evidence import keys_in, needed
-from graphs.gaps import Gap, spared, with_gaps
+from graphs.gaps import Gap, gaps_in, spared, with_gaps
 from graphs.house_rules import check_reply
 from graphs.look_ups import LOOK_UPS, looking_up
 from graphs.rounds import Round, goes_on, judged, mended
@@ -89,7 +89,8 @@ async def send(state: SupportState) -> dict[str, Any]:
     """The reply, with what is missing, and whether a person should look at it first."""
     open_ = state["rounds"][-1]["defects"]
     gaps = [*state["missing"], *(Gap(title="A person should look at it first", reason=issue) for issue in open_)]
-    return {"messages": [AIMessage(with_gaps(state["reply"], gaps))], "missing": gaps}
+    text = with_gaps(state["reply"], [*gaps_in(state["findings"]), *gaps])
+    return {"messages": [AIMessage(text)], "missing": gaps}  # what the look-ups lack, their own events tell
 
 
 def build() -> StateGraph[SupportState, Context]:

@@ -17,6 +17,7 @@ from agents.context import Context
 from agents.planner import Plan, SubTask
 from graphs.briefs import brief
 from graphs.evidence import needed
+from graphs.gaps import gaps_in, unnamed, with_gaps
 from graphs.leading import STEPS, LeadState, lead_graph
 from graphs.planning import planned
 from graphs.plans import checked, single
@@ -77,7 +78,7 @@ async def lead(state: TeamState, runtime: Runtime[Context]) -> dict[str, Any]:
 async def report(state: TeamState, runtime: Runtime[Context]) -> dict[str, Any]:
     """One answer from the leads' reports, which are all that is read; what is missing is named in it."""
     said = await needed(runtime.context, "writer", brief(question_of(state), state["findings"]))
-    return {"messages": [AIMessage(said.text)]}
+    return {"messages": [AIMessage(with_gaps(said.text, unnamed(gaps_in(state["findings"]), said.text)))]}
 
 
 def build() -> StateGraph[TeamState, Context]:

@@ -171,6 +171,7 @@ async def test_one_worker_that_fails_is_missing_in_the_report_and_its_lead_goes_
     assert sorted(ends(ran).values())[0] == "done"
     (last,) = model.asked_of("writer")
     assert "Missing:\n- Part 1: Part " in last.opening
+    assert answer(ran).startswith(f"{REPORT}\n\n*Not done: Part 1 (Part ")  # the writer did not say so
 
 
 @pytest.mark.parametrize("failure", TYPED_FAILURES)
