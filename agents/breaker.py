@@ -27,7 +27,7 @@ MIN_FAILURES = 5
 FAILED_SHARE = 0.5
 OPEN_S = 5.0
 PROBE_S = 30.0
-"""A probe whose process died is nobody's after this."""
+"""A probe whose process died is nobody's after this; one that was called off is handed on at once."""
 LOOK_EVERY_S = 1.0
 RETRIES_KEPT = 10.0
 RETRIES_PER_SUCCESS = 0.5
@@ -61,6 +61,10 @@ class Switch(Protocol):
         """True for the one caller who may try it now."""
         ...
 
+    async def release(self, service: str) -> None:
+        """The probe came to no end: whoever asks next may try."""
+        ...
+
     async def close(self, service: str) -> None:
         """It works again."""
         ...
@@ -89,6 +93,9 @@ class LocalSwitch:
             return False
         self._probed_until[service] = now + lease_s
         return True
+
+    async def release(self, service: str) -> None:
+        self._probed_until.pop(service, None)
 
     async def close(self, service: str) -> None:
         self._open.pop(service, None)
@@ -189,6 +196,11 @@ class Breakers:
             return False
         await self._trip(given.service, why)
         return True
+
+    async def give_back(self, given: Pass) -> None:
+        """The call was called off, which says nothing of the service: another may be the probe at once."""
+        if given.probe:
+            await self._switch.release(given.service)
 
     def may_retry(self, service: str) -> bool:
         """Take a retry from the budget, if there is one left and the breaker is closed."""

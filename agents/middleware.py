@@ -193,6 +193,9 @@ class RetryModel(AgentMiddleware[Any, Any]):
         except ModelRefusedRequest:  # it answers
             await self._breakers.leave(leave, ok=True)
             raise
+        except BaseException:  # called off, or never sent
+            await self._breakers.give_back(leave)
+            raise
         await self._breakers.leave(leave, ok=True)
         return response
 

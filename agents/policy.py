@@ -177,17 +177,15 @@ class GuardTools(AgentMiddleware[Any, Any]):
             except (GraphBubbleUp, RunLost):
                 raise
             except asyncio.CancelledError:
-                self._calling.cut.pop(id(request.runtime), None)
+                await self._called_off(request)
                 if (current := asyncio.current_task()) is None or current.cancelling():
                     raise
                 problem = "something that it waited for was cancelled"
                 break
             except Exception as error:
-                if (given := self._calling.cut.pop(id(request.runtime), None)) and deadline.expired():
-                    await self._calling.breakers.leave(
-                        given, ok=False, why=f"no answer within {contract.timeout_s:g} s"
-                    )
-                problem, passing = await self._why(request, contract, error, deadline.expired(), attempt)
+                late = deadline.expired()
+                await self._called_off(request, f"no answer within {contract.timeout_s:g} s" if late else "")
+                problem, passing = await self._why(request, contract, error, late, attempt)
             if not passing or attempt > contract.retries:
                 break
             if not self._calling.breakers.may_retry(service_of(name, contract)):
@@ -196,6 +194,15 @@ class GuardTools(AgentMiddleware[Any, Any]):
             await self._calling.pause(random.uniform(0, ceiling_s))  # noqa: S311 - spreads load, guards nothing
             attempt += 1
         return self._stale(request, contract, problem) or _failed(request, f"{problem}. {contract.fallback}")
+
+    async def _called_off(self, request: ToolCallRequest, late: str = "") -> None:
+        """Tell the breaker of a call that was cut: by its deadline, which is a failure, or by whoever waited for it."""
+        if not (given := self._calling.cut.pop(id(request.runtime), None)):
+            return
+        if late:
+            await self._calling.breakers.leave(given, ok=False, why=late)
+        else:
+            await self._calling.breakers.give_back(given)
 
     async def _why(
         self, request: ToolCallRequest, contract: Contract, error: Exception, late: bool, attempt: int
@@ -291,6 +298,7 @@ class CallService(AgentMiddleware[Any, Any]):
         try:
             result = await handler(request)
         except (GraphBubbleUp, RunLost):
+            await breakers.give_back(given)
             raise
         except asyncio.CancelledError:
             self._calling.cut[id(request.runtime)] = given

@@ -26,6 +26,7 @@ with taken as (
 )
 select exists (select from taken) or not exists (select from breakers where service = %(service)s) as mine
 """
+_RELEASE = "update breakers set probe_until = null where service = %s"
 _STANDINGS = """
 select service, why, greatest(extract(epoch from retry_at - clock_timestamp()), 0)::float8 as retry_in_s from breakers
 """
@@ -59,6 +60,14 @@ class PostgresSwitch:
             log.warning("%s is tried without asking other processes: %s", service, error)
             return True
         return bool(row and row["mine"])
+
+    async def release(self, service: str) -> None:
+        """The probe came to no end: whoever asks next may try."""
+        try:
+            async with self._pool.connection() as connection:
+                await connection.execute(_RELEASE, (service[:MAX_SERVICE_CHARS],))
+        except _GONE as error:
+            log.warning("the probe of %s is held until its time is over: %s", service, error)
 
     async def close(self, service: str) -> None:
         """It works again."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from flaky import succeeds
 
-from agents.breaker import MIN_FAILURES, OPEN_S, PROBE_S, RETRIES_KEPT, WINDOW_S, Breakers, LocalSwitch, Open
+from agents.breaker import MIN_FAILURES, OPEN_S, PROBE_S, RETRIES_KEPT, WINDOW_S, Breakers, LocalSwitch, Open, Pass
 
 
 @dataclass
@@ -76,6 +76,19 @@ async def test_a_probe_that_nobody_ends_is_given_to_another(clock: Clock) -> Non
     clock.now += PROBE_S
 
     assert (await breakers.enter("shop")).probe
+
+
+async def test_a_probe_that_was_called_off_is_given_to_another_at_once(clock: Clock) -> None:
+    breakers = Breakers(clock=clock)
+    await end(breakers, False, MIN_FAILURES)
+    clock.now = OPEN_S
+    probe = await breakers.enter("shop")
+
+    await breakers.give_back(probe)
+
+    assert breakers.standing("shop").state == "half-open"  # it says nothing of the service
+    assert (await breakers.enter("shop")).probe
+    await breakers.give_back(Pass("another"))  # who was no probe held nothing
 
 
 async def test_what_one_process_found_the_others_take_over(clock: Clock) -> None:

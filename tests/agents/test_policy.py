@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +13,15 @@ from flaky import FlakyService
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, ToolException, tool
+from langgraph.errors import GraphInterrupt
 from scripted import ScriptedModel, Step, calls, says
 
 from agents.agent import Agent, assemble
+from agents.allowance import Allowance, Budget
 from agents.artefacts import Artefact
 from agents.breaker import MIN_FAILURES, OPEN_S, Breakers
 from agents.context import Context, Limits
-from agents.errors import ModelUnavailable, ToolFailed
+from agents.errors import BudgetExceeded, ModelUnavailable, ToolFailed
 from agents.middleware import PROBED_WITHIN_S, RetryModel, endpoint_of, stack
 from agents.policy import Calling, Threads
 from agents.tools.contract import Contract, Effect, with_contract
@@ -148,6 +151,66 @@ async def test_deadlines_open_a_breaker_and_refusals_of_a_tool_do_not(
 
     assert calling.breakers.standing("a").state == "closed"
     assert calling.breakers.standing("b").state == "open"
+
+
+async def half_open(calling: Calling, service: str, now: list[float]) -> None:
+    """Fail often enough, and let the time pass after which one call may try."""
+    calling.breakers = Breakers(clock=lambda: now[0])
+    for _ in range(MIN_FAILURES):
+        await calling.breakers.leave(await calling.breakers.enter(service), ok=False, why="503")
+    now[0] += OPEN_S
+
+
+async def test_a_call_that_is_called_off_while_it_tries_a_service_holds_it_for_nobody(
+    scripted: Scripted, calling: Calling
+) -> None:
+    begun = asyncio.Event()
+
+    async def hang() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    await half_open(calling, "shop", [0.0])
+    model = scripted([calls(LOOK)])
+    agent = create_agent(
+        model, [acting(hang, service="shop")], middleware=stack(12, calling=calling), context_schema=Context
+    )
+    running = asyncio.ensure_future(agent.ainvoke({"messages": [("human", "?")]}, context=Context({}, {}, Nowhere())))
+    await begun.wait()
+
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+    assert calling.cut == {}
+    assert (await calling.breakers.enter("shop")).probe
+
+
+async def test_a_tool_that_asks_a_person_while_it_tries_a_service_holds_it_for_nobody(
+    ask: Callable[..., Any], calling: Calling
+) -> None:
+    async def ask_somebody() -> None:
+        raise GraphInterrupt([])
+
+    await half_open(calling, "shop", [0.0])
+    await ask([calls(LOOK)], acting(ask_somebody, service="shop"))
+
+    assert (await calling.breakers.enter("shop")).probe
+
+
+async def test_a_model_call_that_is_never_sent_holds_the_endpoint_for_nobody(calling: Calling) -> None:
+    class Served(ScriptedModel):
+        openai_api_base: str = "http://127.0.0.1:8000/v1"
+        model_name: str = "large"
+
+    model = Served([])
+    await half_open(calling, endpoint_of(model), [0.0])
+    agent = create_agent(model, [], middleware=stack(4, calling=calling), context_schema=Context)
+    spent = Allowance(Budget(steps=1), steps=1)
+    with pytest.raises(BudgetExceeded):
+        await agent.ainvoke({"messages": [("human", "?")]}, context=Context({}, {}, Nowhere(), allowance=spent))
+
+    assert (await calling.breakers.enter(endpoint_of(model))).probe
 
 
 async def test_a_model_endpoint_has_a_breaker_too(scripted: Scripted) -> None:

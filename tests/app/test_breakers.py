@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.breaker import MIN_FAILURES, Breakers, Open
+from agents.breaker import MIN_FAILURES, Breakers, Open, Pass
 from app.breakers import PostgresSwitch
 from app.postgres import Pool, migrate, open_pool
 
@@ -61,6 +61,9 @@ async def test_of_all_who_ask_at_once_one_may_try(database_url: str, switch: Pos
     await switch.trip("shop", "still", wait_s=0)  # the probe failed
     assert await switches[1].probe("shop", 0)
     assert await switches[0].probe("shop", 30)  # its lease of no time is over
+    assert not await switches[1].probe("shop", 30)
+    await switches[0].release("shop")
+    assert await switches[1].probe("shop", 30)  # the first one was called off
     await switches[0].close("shop")
     assert await switches[1].standings() == {}
     await elsewhere.close()
@@ -84,5 +87,6 @@ async def test_without_a_database_each_process_decides_alone(database_url: str, 
     for _ in range(MIN_FAILURES):
         await alone.leave(await alone.enter("shop"), False, "503")
     await alone.look()
+    await alone.give_back(Pass("shop", probe=True))
 
     assert alone.standing("shop").state == "open"
