@@ -184,22 +184,37 @@ async def _any_open(pool: Pool) -> bool:
 
 async def _tell(pool: Pool, runs: Runs, steering: Steering, row: Row, inside: Collection[str]) -> None:
     """Tell one receiver how its task stands."""
-    run = await runs.run(row["run_id"], row["owner"])
-    asked = await steering.questions(run["run_id"], run["owner"]) if run["status"] == "waiting" else []
-    open_ = [{"id": it["interrupt_id"], **it["value"]} for it in asked if not it["answered_at"]]
-    body = orjson.dumps(words.as_json(StreamResponse(task=words.task(run, open_))))
-    headers = {"Content-Type": "application/a2a+json"}
-    headers |= {"X-A2A-Notification-Token": row["token"]} if row["token"] else {}
-    headers |= {"Authorization": f"{row['scheme']} {row['credentials']}"} if row["credentials"] else {}
+    told, problem = "", ""
     try:
-        status = await post(row["url"], body, headers, inside)
-        problem = "" if status < 300 else f"HTTP {status}"
+        run = await runs.run(row["run_id"], row["owner"])
+        status = await post(row["url"], await _body(steering, run), _headers(row), inside)
+        told, problem = str(run["status"]), "" if status < 300 else f"HTTP {status}"
+    except DATABASE_GONE:
+        raise
+    except NotFound:
+        problem = "it is gone"
     except (Refused, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         problem = str(error) or type(error).__name__
+    except Exception as error:
+        # whatever one task or receiver is like: the others are told
+        log.exception("task %s: push %s", row["run_id"], row["push_id"])
+        problem = type(error).__name__
     async with pool.connection() as connection:
         place = {"run_id": row["run_id"], "push_id": row["push_id"]}
         if not problem:
-            await connection.execute(_TOLD, {**place, "told": run["status"], "over": run["status"] in TERMINAL})
+            await connection.execute(_TOLD, {**place, "told": told, "over": told in TERMINAL})
         elif row["tries"] >= MAX_TRIES:
             log.warning("task %s: push %s is told nothing more: %s", row["run_id"], row["push_id"], problem)
             await connection.execute(_GIVEN_UP, tuple(place.values()))
+
+
+async def _body(steering: Steering, run: Row) -> bytes:
+    asked = await steering.questions(run["run_id"], run["owner"]) if run["status"] == "waiting" else []
+    open_ = [{"id": it["interrupt_id"], **it["value"]} for it in asked if not it["answered_at"]]
+    return orjson.dumps(words.as_json(StreamResponse(task=words.task(run, open_))))
+
+
+def _headers(row: Row) -> dict[str, str]:
+    headers = {"Content-Type": "application/a2a+json"}
+    headers |= {"X-A2A-Notification-Token": row["token"]} if row["token"] else {}
+    return headers | ({"Authorization": f"{row['scheme']} {row['credentials']}"} if row["credentials"] else {})

@@ -121,9 +121,11 @@ class Tasks(RequestHandler):
     @validate_request_params
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Task:
         """Start or answer a task; come back when it ends or asks, unless that is not waited for."""
-        run, begin = await self._admitted(params, context)
-        if not params.configuration.return_immediately:
+        if params.configuration.return_immediately:
+            run, _ = await self._admitted(params, context)
+        else:
             async with self._counted(context):
+                run, begin = await self._admitted(params, context)
                 async for _ in ended(self._get_app(), run, begin):
                     pass
         return apply_history_length(await self._task(run["run_id"], context), params.configuration)
@@ -134,8 +136,8 @@ class Tasks(RequestHandler):
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> AsyncGenerator[Update]:
         """The same, told as it happens."""
-        run, begin = await self._admitted(params, context)
-        async with self._counted(context):
+        async with self._counted(context):  # first: what is refused must not have begun a task
+            run, begin = await self._admitted(params, context)
             async for update in self._followed(run, begin, context):
                 yield apply_history_length(update, params.configuration) if isinstance(update, Task) else update
 

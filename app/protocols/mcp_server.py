@@ -15,13 +15,15 @@ from typing import Any
 
 import anyio
 from mcp import types
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, authorization_context
 from mcp.server.auth.provider import AccessToken
 from mcp.server.lowlevel import Server
 from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.server.streamable_http import MCP_SESSION_ID_HEADER
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.message import SessionMessage
 from pydantic import AnyUrl, ValidationError
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from agents.remote.bounds import Lines, TooLarge
@@ -33,6 +35,7 @@ from app.borders import NotFound, Rejected, checked_id
 from app.compose import App
 from app.protocols import mcp_words as words
 from app.protocols.openai_words import text_of
+from app.replies import error_response
 from retrieval.documents import CorpusError
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,8 @@ MAX_PASSAGES = 20
 MAX_DOCUMENT_BYTES = 4_000_000
 PAGE = 200
 MAX_SESSIONS = 1_000
+MAX_OF_OWNER = 100
+"""Sessions of one owner: nobody keeps the others out."""
 SESSION_IDLE_S = 1_800.0
 PIECE_BYTES = 65_536
 INSTRUCTIONS = (
@@ -124,7 +129,7 @@ class _Speaker:
             return _failed(f"Something unforeseen happened: {type(error).__name__}. The server's log has the details.")
 
     async def _search(self, arguments: Json) -> types.CallToolResult:
-        hits = await self._app.corpus.search(arguments["query"], arguments.get("k", 8))
+        hits = await self._app.corpus.search(arguments["query"], int(arguments.get("k", 8)))
         return _said(as_passages(hits) or "Nothing fits.", {"passages": [words.passage(it) for it in hits]})
 
     async def _ask(self, activity: Activity, arguments: Json) -> types.CallToolResult:
@@ -209,7 +214,11 @@ class _Speaker:
         if document.size_bytes > MAX_DOCUMENT_BYTES:
             raise ValueError(f"{document.name}: {document.size_bytes:,} bytes of at most {MAX_DOCUMENT_BYTES:,}; "
                              f"search it with {SEARCH}")  # fmt: skip
-        data = await asyncio.to_thread(path.read_bytes)
+        try:
+            data = await asyncio.to_thread(path.read_bytes)
+        except OSError as error:  # whose words name a place on this machine
+            log.warning("document %s cannot be read: %s", document_id, error)
+            raise ValueError(f"{document.name} cannot be read; add it again") from None
         is_text = document.media_type.startswith("text/")
         return [ReadResourceContents(data.decode("utf-8", "replace") if is_text else data, document.media_type)]
 
@@ -244,7 +253,13 @@ class Sessions:
     async def handle(self, scope: Scope, receive: Receive, send: Send, owner: str) -> None:
         """One request of this owner's."""
         await self._ready.wait()
-        scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=owner, scopes=[]))
+        user = scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=owner, scopes=[]))
+        me, opens = authorization_context(user), MCP_SESSION_ID_HEADER not in Headers(scope=scope)
+        if opens and sum(it == me for it in self._manager._session_owners.values()) >= MAX_OF_OWNER:
+            refusal = error_response(429, "sessions_too_many", f"sessions: {MAX_OF_OWNER} are open", limit=MAX_OF_OWNER,
+                                     fix="end some with DELETE; those that nobody uses end by themselves")  # fmt: skip
+            await refusal(scope, receive, send)
+            return
         await self._manager.handle_request(scope, receive, send)
 
 

@@ -112,6 +112,28 @@ async def test_a_listed_receiver_is_told_of_each_state_also_after_a_restart(
         assert task["artifacts"][0]["parts"][0]["text"] == "You said yes."
 
 
+_ASTRAY = "insert into a2a_pushes (run_id, push_id, owner, url) values (%s, 'astray', 'nobody', %s)"
+"""A wish whose task its owner has not, as there is for a moment while a conversation is being deleted."""
+
+
+async def test_a_task_that_is_gone_keeps_nobody_else_from_being_told(
+    tmp_path: Path, postgres: str, receiver: Receiver
+) -> None:
+    wish = TaskPushNotificationConfig(id="mine", url=f"http://{receiver.place}/told")
+    with database(postgres) as url:
+        async with up(tmp_path, url, receiver.place) as agent, await open_pool(url, max_size=2) as pool:
+            with_wish = SendMessageConfiguration(task_push_notification_config=wish)
+            asked = await agent.send("asks", "dig", configuration=with_wish)
+            await receiver.state("TASK_STATE_INPUT_REQUIRED")
+            async with pool.connection() as connection:
+                await connection.execute(_ASTRAY, (asked.id, wish.url))
+                tries = "select tries from a2a_pushes where push_id = 'astray'"
+                while (row := await (await connection.execute(tries)).fetchone()) and not row["tries"]:
+                    await connection.execute("select pg_sleep(0.05)")
+            await agent.send("asks", "yes", task_id=asked.id)
+            await receiver.state("TASK_STATE_COMPLETED")
+
+
 async def test_a_task_of_another_principal_is_not_there(tmp_path: Path, postgres: str) -> None:
     with house(tmp_path, postgres, protocol_graphs(Gates())) as running:
         ann, bob = await key_of(url_of(running), "ann"), await key_of(url_of(running), "bob")

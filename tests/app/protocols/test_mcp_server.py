@@ -16,6 +16,7 @@ from pydantic import AnyUrl
 from agents.guard import UNKNOWN
 from app.auth import Keys
 from app.postgres import open_pool
+from app.protocols.mcp_server import MAX_OF_OWNER
 
 INITIALIZE = {
     "jsonrpc": "2.0", "id": 1, "method": "initialize",
@@ -163,6 +164,12 @@ async def test_documents_are_resources_and_can_be_searched(server: House) -> Non
     assert (hits.structuredContent or {})["passages"][0]["document"] == "bees.md"
 
 
+async def test_a_whole_number_is_one_however_it_is_written(server: House) -> None:
+    async with client(server) as session:
+        hits = await session.call_tool("search_documents", {"query": "bees", "k": 1.0})
+    assert not hits.isError, text(hits)
+
+
 def test_a_page_of_another_site_is_refused(server: House) -> None:
     with httpx.Client(base_url=server.url, headers=HEADERS, timeout=60) as http:
         rebound = http.post("/api/mcp", json=INITIALIZE, headers={"host": "evil.example"})
@@ -204,6 +211,30 @@ async def test_each_owner_sees_their_own(keyed_server: House, keys: dict[str, st
     assert (anonymous.status_code, foreign.status_code) == (401, 401)
     assert not said.isError
     assert theft.isError and "there is no thread" in text(theft)
+
+
+def test_one_owner_does_not_take_all_sessions(keyed_server: House, keys: dict[str, str]) -> None:
+    url = f"{keyed_server.url}/api/mcp"
+    with httpx.Client(headers=HEADERS, timeout=60) as http:
+        codes, opened = {}, []
+        for owner, times in (("ann", MAX_OF_OWNER + 1), ("bob", 1)):
+            for _ in range(times):
+                signed = {"authorization": f"Bearer {keys[owner]}"}
+                answer = http.post(url, json=INITIALIZE, headers=signed)
+                codes.setdefault(owner, []).append(answer.status_code)
+                opened.append({**signed, "mcp-session-id": answer.headers.get("mcp-session-id", "none")})
+        assert codes == {"ann": [200] * MAX_OF_OWNER + [429], "bob": [200]}
+        assert http.delete(url, headers=opened[0]).status_code == 200  # and then there is room again
+        again = http.post(url, json=INITIALIZE, headers={"authorization": f"Bearer {keys['ann']}"})
+        assert again.status_code == 200
+        for headers in opened[1:]:
+            http.delete(url, headers=headers)
+
+
+def test_a_batch_is_no_message(server: House) -> None:
+    with httpx.Client(headers=HEADERS, timeout=60) as http:
+        answer = http.post(f"{server.url}/api/mcp", json=[INITIALIZE, *[PING] * 1_000])
+    assert answer.status_code == 400
 
 
 def test_a_session_is_its_owners(keyed_server: House, keys: dict[str, str]) -> None:
