@@ -322,11 +322,11 @@ class Claim:
             )
             await connection.cursor().executemany(insert, asked)
             await connection.execute("update runs set lease_until = null, worker = null where run_id = %s", (run_id,))
-            # somebody may have answered one of them while this worker was still busy with another
+            # somebody may have stopped it, or answered one of them, while this worker was still busy with another
             again = await connection.execute(
-                "update runs set status = 'queued' where run_id = %s and exists (select 1 from interrupts "
-                "where run_id = %s and interrupt_id = any(%s) and answered_at is not null)",
-                (run_id, run_id, [id_ for id_, *_ in asked]),
+                "update runs set status = 'queued' where run_id = %s and (wish = %s or exists (select 1 "
+                "from interrupts where run_id = %s and interrupt_id = any(%s) and answered_at is not null))",
+                (run_id, STOP, run_id, [id_ for id_, *_ in asked]),
             )
             if again.rowcount:
                 await self._queue.defer(connection, run_id)

@@ -4,7 +4,6 @@ A run is admitted before it starts: its row and its queue job are one transactio
 """
 
 import hashlib
-import time
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -15,8 +14,8 @@ from psycopg.types.json import Jsonb
 from app.activities import Activity
 from app.borders import Conflict, NotFound, Rejected, checked_budget, checked_id, checked_question
 from app.claim import STOP, STOPPED
-from app.events import ROOT, RunEvent, json_safe
-from app.journal import Journal, Recorder
+from app.events import json_safe
+from app.journal import CHANNEL, Journal
 from app.postgres import Pool
 from app.queue import RunQueue
 from app.retention import refuse_pruned
@@ -32,6 +31,10 @@ Row = dict[str, Any]
 # `lost` is what a reader sees, from the clock of the database: no process has to be alive to write it
 _SEEN = "case when status = 'running' and lease_until < now() then 'lost' else status end"
 _RUN = f"runs.*, {_SEEN} as seen_status"
+_TOLD = """
+insert into run_events (run_id, seq, type, span_id, data)
+select %s, coalesce(max(seq), 0) + 1, 'run.cancelled', 'run', %s from run_events where run_id = %s
+"""
 
 
 class Runs:
@@ -258,27 +261,31 @@ class Runs:
 
     async def cancel(self, run_id: str, owner: str = "local") -> Row:
         """Stop a run: a waiting one never starts, one at work is cancelled where it is, a finished one stays."""
-        run = await self.run(run_id, owner)
-        if run["status"] in TERMINAL:
-            return run
-        # the raised epoch fences a worker that claimed it a moment ago, or that is gone and may come back
-        stopped = await self._all(
-            "update runs set epoch = epoch + 1, status = 'cancelled', finished_at = now() where run_id = %s and "
-            "(status in ('queued', 'waiting') or (status = 'running' and lease_until < now())) returning epoch",
-            run_id,
-        )
-        if not stopped:
-            # for whoever has it next, should its worker die before it hears of the abortion
-            await self._execute("update runs set wish = %s where run_id = %s and status = 'running'", STOP, run_id)
-        if run["job_id"] is not None:
+        await self.run(run_id, owner)
+        async with self._pool.connection() as connection, connection.transaction():
+            # locked: else it could be handed back, or begin to ask, between the look at it and the wish
+            locked = f"select job_id, {_SEEN} as status from runs where run_id = %s for update"
+            run = await self._one(locked, run_id, connection=connection)
+            if run["status"] == "running":
+                # for whoever has it next, should its worker die before it hears of the abortion
+                await connection.execute("update runs set wish = %s where run_id = %s", (STOP, run_id))
+            elif run["status"] not in TERMINAL:
+                await self._end_as_stopped(connection, run_id)
+        if run["job_id"] is not None and run["status"] not in TERMINAL:
             await self.queue.abort(run["job_id"])
-        if stopped:
-            seq = len(await self.journal.read(run_id))
-            async with Recorder(self._pool, run_id, stopped[0]["epoch"], seq) as recorder:
-                end = RunEvent("run.cancelled", ROOT, None, {"error": STOPPED}, time.time())
-                output, error = Jsonb(run["output"]), Jsonb(STOPPED)
-                await recorder.finish(end, "cancelled", output, error, self.queue.release_children)
         return await self.run(run_id, owner)
+
+    async def _end_as_stopped(self, connection: Any, run_id: str) -> None:
+        """End a run that nobody works on, and tell it, inside the caller's transaction."""
+        # the raised epoch fences a worker that is gone and may come back
+        await connection.execute(
+            "update runs set epoch = epoch + 1, status = 'cancelled', error = %s, finished_at = now() "
+            "where run_id = %s",
+            (Jsonb(STOPPED), run_id),
+        )
+        await connection.execute(_TOLD, (run_id, Jsonb({"error": STOPPED}), run_id))
+        await connection.execute("select pg_notify(%s, %s)", (CHANNEL, run_id))
+        await self.queue.release_children(connection, run_id)
 
     async def start_fork(self, source: Row, checkpoint_id: str, values: Row, question: Any, owner: str) -> Row:
         """A branch beside `source`: a new run that begins in the state of one of its checkpoints."""
