@@ -270,6 +270,7 @@ class Work:
     def _no_failed_tries(self) -> Iterator[Change]:
         for lane in self.path:
             lost_s = sum((it.end or it.start) - it.start for it in lane.segments if it.failed or _is_pause(it))
+            lost_s += sum(it.seconds(0.0) for it in self.view.lanes.values() if it.lost and it.parent_id == lane.id)
             if lost_s > 0:
                 told = f"Look at why calls of {_quoted(lane)} failed: failed tries and pauses took {_s(lost_s)}."
                 gain_s = self._gain_s(seconds={lane.id: max(0.0, self.seconds[lane.id] - lost_s)})

@@ -14,7 +14,7 @@ its own. A nested node's `node.started` may come after what happens inside it: t
 | `run.finished`, `run.failed`, `run.cancelled` | answer, missing; error {kind, message, fix} |
 | `node.started`, `node.finished` | name; state, reason |
 | `plan.proposed` | tasks [{id, title, question, role, depends_on}], note, within, parallel_s, serial_s, decision ... |
-| `plan.revised` | task_id, title, role, question, was, reason: planned again in the place of one that failed |
+| `plan.revised` | task_id, title, role, question, was, reason, state: planned again in the place of one that failed |
 | `agent.spawned`, `agent.finished` | task_id, title, role, question; state, text, reason, seconds |
 | `agent.twin_started`, `agent.cancelled` | task_id, title, usual_s, elapsed_s; task_id, which (first, twin), reason |
 | `llm.started`, `llm.token` | model, speaks; text |

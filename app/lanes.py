@@ -73,6 +73,8 @@ class Lane:
     segments: list[Segment] = field(default_factory=list)
     text: str = ""
     reason: str = ""
+    lost: bool = False
+    """A try that was given up. It is below the lane on which the next one is made."""
 
     def __post_init__(self) -> None:
         self.node = self.node or self.id
@@ -265,6 +267,19 @@ class Lanes(dict[str, Lane]):
             if id_ not in self:
                 state = "blocked" if needs else "ready"
                 self.place(Lane(id_, sub["title"], "agent", sub["role"], above.id, depth, needs=needs, state=state))
+
+    def set_aside(self, lane: Lane, at: float, state: str, reason: str) -> None:
+        """Put what a lane did so far on a lane of its own below it: that try is lost, and the next one begins."""
+        names = ("role", "start", "tokens", "cost_usd", "turns", "acts", "segments")
+        did = {name: getattr(lane, name) for name in names}
+        id_, words = f"{lane.id}/try{lane.attempt}", f"{lane.title}, try {lane.attempt}"
+        lost = Lane(id_, words, parent_id=lane.id, depth=lane.depth + 1, reason=reason, lost=True, **did)
+        lost.close(at, state)
+        lost.activity = reason[:MAX_ACTIVITY_CHARS]
+        self.place(lost)
+        lane.tokens, lane.cost_usd, lane.turns, lane.acts, lane.segments, lane.text = 0, None, 0, 0, [], ""
+        lane.attempt, lane.state = lane.attempt + 1, "running"
+        lane.activity = f"planned again: {reason}"[:MAX_ACTIVITY_CHARS]
 
     def unblock(self) -> None:
         """Whoever waited for sub-agents that have all ended is ready."""

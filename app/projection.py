@@ -34,8 +34,7 @@ class RunView:
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.status = "queued"
-        self.question = ""
+        self.status, self.question = "queued", ""
         self.seq = 0
         self.started_at: float | None = None
         self.ended: float | None = None
@@ -47,8 +46,7 @@ class RunView:
         self.meters = Meters()
         self.evidence = Evidence()
         self.memory = MemoryView()
-        self.answer = ""
-        self.final = False
+        self.answer, self.final = "", False
         self.missing: list[dict[str, str]] = []
         self.error: dict[str, str] | None = None
         before = shape.before()
@@ -62,8 +60,7 @@ class RunView:
         """Answers without the shape that they were asked for, by role and rung of the ladder."""
         self.steps = Steps()
         self.clock = WorkClock()
-        self._latest = 0.0
-        self._shut: dict[str, str] = {}
+        self._latest, self._shut = 0.0, dict[str, str]()
 
     def apply(self, event: RunEvent) -> None:
         """Take the next event; unknown types only move `seq`."""
@@ -212,10 +209,11 @@ class RunView:
         lane.begin(at)
 
     def _plan_revised(self, event: RunEvent, at: float) -> None:
-        """A sub-task that failed is done in another way, on the same lane."""
+        """A sub-task that failed is done in another way. The try that is lost leaves the lane to the next one."""
         lane = self._agent_lane(event)
-        lane.attempt, lane.role = lane.attempt + 1, str(event.data.get("role", lane.role))
-        lane.state, lane.activity = "running", f"planned again: {event.data.get('reason', '')}"[:MAX_ACTIVITY_CHARS]
+        self.calls = {span: call for span, call in self.calls.items() if call.lane != lane.id}
+        self.lanes.set_aside(lane, at, str(event.data.get("state", "failed")), str(event.data.get("reason", "")))
+        lane.role = str(event.data.get("role", lane.role))
 
     def _twin_started(self, event: RunEvent, at: float) -> None:
         """A late sub-agent gets a twin: a lane of its own below it, with what it costs."""
@@ -229,6 +227,8 @@ class RunView:
         if twin and event.data.get("which") == "twin":
             twin.reason = str(event.data.get("reason", ""))
             self._close(twin, at, "cancelled")
+        elif twin:
+            twin.activity = "was quicker than the first"
 
     def _agent_finished(self, event: RunEvent, at: float) -> None:
         """The first report counts: a resumed run tells once more of those that ended before."""

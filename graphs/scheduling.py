@@ -235,7 +235,8 @@ class Run:
         kept = {name: getattr(sub, name) for name in ("id", "depends_on", "tools")}
         planned = planned.model_copy(update=kept)
         about = {"task_id": sub.id, "title": planned.title, "role": planned.role, "question": planned.question}
-        await self.engine.tell("plan.revised", {**about, "reason": failed.reason, "was": sub.role})
+        lost = {"reason": failed.reason, "state": failed.state, "was": sub.role}
+        await self.engine.tell("plan.revised", {**about, **lost})
         second = await self._kept(sub, partial(self.work, planned, inputs))
         if second.state in GOOD:
             return second

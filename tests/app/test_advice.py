@@ -172,6 +172,15 @@ def test_failed_tries() -> None:
     assert "failed tries and pauses took 6.0 s" in told.text
 
 
+def test_a_try_that_was_given_up_is_a_failed_one() -> None:
+    """Of 9 s, the first 6 went into a try that was planned again."""
+    again = {"task_id": "1", "title": "Part 1", "role": "writer", "was": "researcher", "reason": "no"}
+    told = change(team(("1", 1, 10), ("2", 1, 6), more=[ev(7, "plan.revised", agent("1"), "research:1", **again)]))
+
+    assert (told.kind, told.gain_s) == ("tries", 4)
+    assert "failed tries and pauses took 6.0 s" in told.text
+
+
 def test_nothing_worth_changing() -> None:
     told = advice(team(("1", 1, 5), ("2", 1, 5.2), ("3", 1, 5.4)))
     assert told.change is None

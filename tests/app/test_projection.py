@@ -665,3 +665,55 @@ def test_unreadable_answers_are_counted_by_role_and_rung() -> None:
         ev(1, "llm.unreadable", "plan:1", "run", role="planner", rung=rung) for rung in ("text", "text", "tool_call")
     ]
     assert project(RESEARCH, log(begun(), told)).unreadable == {("planner", "text"): 2, ("planner", "tool_call"): 1}
+
+
+# -- tries that were lost ----------------------------------------------------------------------------------------------
+
+
+def test_what_a_lost_try_did_stands_on_a_lane_of_its_own() -> None:
+    said = {"usage": {"in": 50, "out": 10, "cached": 0}, "calls": [], "text": "Half.", "cost_usd": 0.01}
+    again = {"task_id": "1", "title": "Other", "role": "writer", "was": "researcher", "reason": "late"}
+    view = project(
+        RESEARCH,
+        log(begun(), planned(1, sub("1"), sub("2")), spawned(1, "1"),
+            ev(2, "llm.started", "x", agent("1"), model="m"), ev(4, "llm.finished", "x", agent("1"), **said),
+            ev(5, "plan.revised", agent("1"), "research:1", **again, state="timed_out"),
+            ev(6, "llm.started", "y", agent("1"), model="m"), ev(8, "llm.finished", "y", agent("1"), **said),
+            ended(9, "1", text="Whole.")),
+    )  # fmt: skip
+    lane, lost = view.lanes["task:1"], view.lanes["task:1/try1"]
+
+    assert (lost.title, lost.state, lost.reason, lost.start, lost.end) == ("Part 1, try 1", "timed_out", "late", 1, 5)
+    assert (lane.start, lane.end, lane.role, lane.attempt, lane.text) == (1, 9, "writer", 2, "Whole.")
+    assert [(it.start, it.end) for it in lost.segments] == [(2, 4)]
+    assert [(it.start, it.end) for it in lane.segments] == [(6, 8)]
+    assert (lost.tokens, lane.tokens, lost.cost_usd, lane.cost_usd) == (60, 60, 0.01, 0.01)
+    assert (view.meters.calls, view.meters.tokens_in) == (2, 100)
+    order = [it.id for it in view.drawn_lanes()]
+    assert order.index("task:1/try1") == order.index("task:1") + 1
+    assert [it.id for it in view.lanes.top()] == ["plan", "task:1", "task:2", "write"]
+
+
+def test_a_call_of_a_lost_try_that_never_ended_is_over_with_it() -> None:
+    again = {"task_id": "1", "title": "Other", "role": "writer", "was": "researcher", "reason": "late"}
+    view = project(
+        RESEARCH,
+        log(begun(), planned(1, sub("1")), spawned(1, "1"), ev(2, "tool.started", "x", agent("1"), name="fetch"),
+            ev(5, "plan.revised", agent("1"), "research:1", **again), ev(6, "run.handed_back")),
+    )  # fmt: skip
+
+    assert [(it.end, it.failed) for it in view.lanes["task:1/try1"].segments] == [(5, True)]
+    assert (view.lanes["task:1"].acts, view.meters.tools) == (0, 1)
+
+
+def test_when_the_twin_was_quicker_its_lane_says_so() -> None:
+    view = project(
+        RESEARCH,
+        log(begun(), planned(1, sub("1")), spawned(1, "1"),
+            ev(3, "agent.twin_started", f"{agent('1')}|twin:t", agent("1"), task_id="1", title="Part 1"),
+            ev(5, "agent.cancelled", agent("1"), "research:1", task_id="1", which="first", reason="the other won"),
+            ended(5, "1", text="Found.")),
+    )  # fmt: skip
+
+    twin = view.lanes["task:1/twin"]
+    assert (twin.state, twin.activity) == ("done", "was quicker than the first")

@@ -135,7 +135,7 @@ def test_a_sub_task_that_fails_is_done_once_more_in_another_way() -> None:
     (revised,) = [data for name, data in ran.events if name == "plan.revised"]
     assert revised == {
         "task_id": "a", "title": "A", "role": "analyst", "question": "otherwise?", "reason": "ValueError: no",
-        "was": "researcher",
+        "state": "failed", "was": "researcher",
     }  # fmt: skip
     assert ran.told("agent.finished") == ["a", "b"]
 
@@ -403,7 +403,7 @@ async def test_after_a_crash_with_a_twin_at_work_only_that_sub_task_runs_again(
     assert {id_: finding.text for id_, finding in found.items()} == {id_: f"result of {id_}" for id_ in "abc"}
 
 
-async def test_a_second_try_is_seen_on_the_same_lane(scheduled: Callable[..., Any]) -> None:
+async def test_a_second_try_has_the_lane_and_the_lost_one_a_lane_below_it(scheduled: Callable[..., Any]) -> None:
     async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:
         if sub.role != "analyst":
             raise ValueError("not for me")
@@ -417,3 +417,8 @@ async def test_a_second_try_is_seen_on_the_same_lane(scheduled: Callable[..., An
     assert before.lanes["task:a"].activity == "planned again: ValueError: not for me"
     lane = after.lanes["task:a"]
     assert (lane.state, lane.role, lane.attempt, lane.text) == ("done", "analyst", 2, "found")
+    lost = after.lanes["task:a/try1"]
+    assert (lost.title, lost.parent_id, lost.state, lost.reason) == (
+        "A, try 1", "task:a", "failed", "ValueError: not for me"
+    )  # fmt: skip
+    assert [it.id for it in after.team()] == ["task:a"]  # it is no sub-agent more
