@@ -35,7 +35,7 @@ class OfferRemote(AgentMiddleware[Any, Any]):
     async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
         remotes = _remotes(request.runtime) if request.tool is None else None
         if remotes and (tool := find_tool(remotes, self._role, request.tool_call["name"])):
-            request = request.override(tool=tool)
+            request = request.override(tool=tool.within(request.runtime))
         return await handler(request)
 
 

@@ -6,6 +6,7 @@ here is also for the end of the connection. A call that is given up is cancelled
 """
 
 import asyncio
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from agents.errors import ToolFailed
 from agents.remote.mcp_http import called
 from agents.remote.mcp_pipe import piped
-from agents.remote.remotes import Lost, Result
+from agents.remote.remotes import Attached, Lost, Result
 from agents.remote.servers import Server
 
 MAX_PAGES = 10
@@ -27,6 +28,11 @@ MAX_TOOLS = 200
 MAX_ERROR_CHARS = 300
 FORGOTTEN = "Session terminated"
 """What the SDK says for a server that does not know the session any more."""
+KEY = "sextant.idempotencyKey"
+"""In `_meta` of a call that may change something: 32 hex digits, the same again when the same wish is sent again. The
+protocol has no such thing of its own; a server that looks at it can see a repeat."""
+MAX_ATTACHED = 10
+"""Of one answer, whose size is bounded as a message."""
 CLIENT = types.Implementation(name="sextant", version="1")
 
 T = TypeVar("T")
@@ -108,9 +114,10 @@ class McpConnection:
             raise ToolFailed(self._server.name, f"it lists over {MAX_TOOLS} tools", "name a server with fewer")
         return found
 
-    async def call(self, tool: str, args: Mapping[str, Any]) -> Result:
+    async def call(self, tool: str, args: Mapping[str, Any], key: str = "") -> Result:
         """Call one tool. Not by the session's own method, which would check the answer against a schema of theirs."""
-        params = types.CallToolRequestParams(name=tool, arguments=dict(args))
+        meta = types.RequestParams.Meta.model_validate({KEY: key}) if key else None
+        params = types.CallToolRequestParams(name=tool, arguments=dict(args), _meta=meta)
         request = types.ClientRequest(types.CallToolRequest(params=params))
         number: int | None = None
 
@@ -125,7 +132,7 @@ class McpConnection:
             if number is not None:
                 await self._call_off(number)
             raise
-        return Result(_text(answer), failed=bool(answer.isError))
+        return _result(answer)
 
     async def _call_off(self, number: int) -> None:
         """Tell the server that nobody waits for this any more, if it listens."""
@@ -167,12 +174,33 @@ class McpConnection:
         return Lost(self.over.result())
 
 
-def _text(answer: types.CallToolResult) -> str:
-    """An answer as text; what is none is named with its type and size."""
-    parts = [_part(it) for it in answer.content]
+def _result(answer: types.CallToolResult) -> Result:
+    """An answer as text, and what is none beside it; what is left out is named with its type and size."""
+    parts: list[str] = []
+    attached: list[Attached] = []
+    for it in answer.content:
+        if (file := _attached(it)) and len(attached) < MAX_ATTACHED:
+            attached.append(file)
+        else:
+            parts.append(_part(it))
     if not any(isinstance(it, types.TextContent) for it in answer.content) and answer.structuredContent is not None:
         parts.append(orjson.dumps(answer.structuredContent).decode())
-    return "\n".join(parts)
+    return Result("\n".join(parts), failed=bool(answer.isError), attached=tuple(attached))
+
+
+def _attached(it: types.ContentBlock) -> Attached | None:
+    """The bytes of a part that is no text; None where there are none, or they cannot be read."""
+    match it:
+        case types.ImageContent(data=data, mimeType=kind) | types.AudioContent(data=data, mimeType=kind):
+            coded = data
+        case types.EmbeddedResource(resource=types.BlobResourceContents(mimeType=kind, blob=blob)):
+            coded = blob
+        case _:
+            return None
+    try:
+        return Attached(kind or "", b64decode(coded, validate=True))
+    except ValueError:
+        return None
 
 
 def _part(it: types.ContentBlock) -> str:
@@ -180,9 +208,9 @@ def _part(it: types.ContentBlock) -> str:
         case types.TextContent(text=text) | types.EmbeddedResource(resource=types.TextResourceContents(text=text)):
             return text
         case types.ImageContent(data=data, mimeType=kind) | types.AudioContent(data=data, mimeType=kind):
-            return f"[{kind}, {len(data) * 3 // 4:,} bytes: not shown]"
+            return f"[{kind}, {len(data) * 3 // 4:,} bytes: left out]"
         case types.EmbeddedResource(resource=types.BlobResourceContents(mimeType=kind, blob=blob)):
-            return f"[{kind}, {len(blob) * 3 // 4:,} bytes: not shown]"
+            return f"[{kind}, {len(blob) * 3 // 4:,} bytes: left out]"
         case types.ResourceLink(uri=uri, name=name):
             return f"[{name}: {uri}]"
     return f"[{it.type}: not shown]"

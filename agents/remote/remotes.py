@@ -38,11 +38,21 @@ class NotCalled(ToolFailed):
 
 
 @dataclass(frozen=True, slots=True)
+class Attached:
+    """A picture, a sound or a file in an answer."""
+
+    media_type: str
+    """By the server's word."""
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a tool answered."""
 
     text: str
     failed: bool = False
+    attached: tuple[Attached, ...] = ()
 
 
 class Connection(Protocol):
@@ -55,8 +65,8 @@ class Connection(Protocol):
         """Its definitions."""
         ...
 
-    async def call(self, tool: str, args: Mapping[str, Any]) -> Result:
-        """Call a tool."""
+    async def call(self, tool: str, args: Mapping[str, Any], key: str = "") -> Result:
+        """Call a tool; the same `key` is the same wish, for a server that looks at it."""
         ...
 
 
@@ -242,14 +252,14 @@ class Remote:
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    async def call(self, tool: str, sha256: str, args: Mapping[str, Any]) -> Result:
+    async def call(self, tool: str, sha256: str, args: Mapping[str, Any], key: str = "") -> Result:
         """Call a tool by the definition that the caller was shown. Raises ToolFailed, and nothing was called or
         nobody knows: the words say which."""
         await self.look()
         self._refuse_unapproved(tool, sha256)
         connection = await self.reached()
         try:
-            return await connection.call(tool, args)
+            return await connection.call(tool, args, key)
         except Lost as error:
             raise ToolFailed(
                 self.server.name, f"the connection ended in the middle of the call: {error}; it may have happened",

@@ -1,9 +1,10 @@
 """Which MCP servers there are: the JSON that the ecosystem writes under `mcpServers`, checked field by field.
 
 A server has a `command` (started by us, without a shell) or a `url` (streamable HTTP). Beside what other clients know
-it may say here who may call it (`roles`), how long it may take, what its tools do (`effects`), and whether its tools
-may be used before a person has read them (`trust_on_first_use`). `${NAME}` stands for a variable of our environment;
-nothing else of that environment reaches a server but PATH, without which no program finds another.
+it may say here who may call it (`roles`), how long it may take, what its tools do (`effects`; `keyed` for a tool that
+looks at the `sextant.idempotencyKey` in the `_meta` of a call), and whether its tools may be used before a person has
+read them (`trust_on_first_use`). `${NAME}` stands for a variable of our environment; nothing else of that environment
+reaches a server but PATH, without which no program finds another.
 """
 
 import json
@@ -206,7 +207,7 @@ class _Entry:
         return tuple(roles)
 
     def _effects(self) -> dict[str, Effect]:
-        given, known = self._entry.get("effects", {}), [it for it in get_args(Effect) if it != "keyed"]
+        given, known = self._entry.get("effects", {}), get_args(Effect)
         if not isinstance(given, dict):
             self._refuse("effects", "not an object of tool names")
         for tool, effect in given.items():

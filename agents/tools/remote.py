@@ -1,13 +1,20 @@
 """Call tools of MCP servers, each under its server's name and by the definition that a person approved."""
 
+import mimetypes
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Literal
 
 from langchain_core.tools import BaseTool, ToolException
 
+from agents.artefacts import Artefacts
+from agents.effects import key_of
+from agents.errors import ToolFailed
 from agents.remote.definitions import Definition, offered_names
-from agents.remote.remotes import NotCalled, Remote, Remotes
-from agents.tools.contract import Contract, Effect, with_contract
+from agents.remote.remotes import NotCalled, Remote, Remotes, Result
+from agents.sandbox.box import Made
+from agents.tools.contract import Contract, Effect, contract_of, with_contract
+from agents.tools.run_code import media_type_of
 
 MAX_ERROR_CHARS = 2_000
 MAX_TOLD = 3
@@ -19,20 +26,49 @@ class RemoteTool(BaseTool):
 
     remote: Any
     definition: Any
+    runtime: Any = None
+    """Of the call that this one is for: see `within`."""
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+
+    def within(self, runtime: Any) -> "RemoteTool":
+        """The same tool for one call: it knows where the run keeps things, and which call it is."""
+        return self.model_copy(update={"runtime": runtime})
 
     def _run(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError("tools are called asynchronously here")
 
-    async def _arun(self, /, **arguments: Any) -> str:
+    async def _arun(self, /, **arguments: Any) -> tuple[str, dict[str, Any]]:
         remote: Remote = self.remote
+        key = key_of(self.runtime).text() if self.runtime and contract_of(self).effect != "read" else ""
         try:
-            result = await remote.call(self.definition.tool, self.definition.sha256, arguments)
+            result = await remote.call(self.definition.tool, self.definition.sha256, arguments, key)
         except NotCalled as refusal:
             raise _untouched(refusal) from refusal
         if result.failed:
             # the service's own answer: the call has ended, and how is known
             raise ToolException(result.text[:MAX_ERROR_CHARS] or "it failed without a word")
-        return result.text or "(no text)"
+        said, made = await _kept(self.name, result, getattr(getattr(self.runtime, "context", None), "artefacts", None))
+        return "\n".join(it for it in (result.text, *said) if it) or "(no text)", {"artefacts": made}
+
+
+async def _kept(name: str, result: Result, artefacts: Artefacts | None) -> tuple[list[str], list[dict[str, Any]]]:
+    """What is said of the attached, and what of it the run keeps: its type by its own bytes, never by a stranger's word
+    where a picture is claimed."""
+    said, made = [], []
+    for nth, it in enumerate(result.attached, 1):
+        file = Made(f"{name}-{nth}{mimetypes.guess_extension(it.media_type) or ''}", it.data)
+        size = f"{len(it.data):,} bytes"
+        if artefacts is None:
+            said.append(f"[{it.media_type}, {size}: there is no place for it in this run]")
+            continue
+        try:
+            kept = await artefacts.keep(file.name, media_type_of(file), file.data)
+        except ToolFailed as full:
+            said.append(f"[{it.media_type}, {size}: not kept, {full.problem}]")
+        else:
+            made.append(asdict(kept))
+            said.append(f"[made {kept.name}, {size}, artefact {kept.id}; it is shown already]")
+    return said, made
 
 
 def _untouched(refusal: NotCalled) -> ToolException:
@@ -42,12 +78,12 @@ def _untouched(refusal: NotCalled) -> ToolException:
     return said
 
 
-def offered_tools(remotes: Remotes, role: str) -> list[BaseTool]:
+def offered_tools(remotes: Remotes, role: str) -> list[RemoteTool]:
     """What this role may call now: approved, and not known to have changed."""
     return [tool for remote in remotes.of_role(role) for tool in _tools(remote, remote.offered())]
 
 
-def find_tool(remotes: Remotes, role: str, name: str) -> BaseTool | None:
+def find_tool(remotes: Remotes, role: str, name: str) -> RemoteTool | None:
     """The tool of this name, also one that will be refused: the refusal says why."""
     for remote in remotes.of_role(role):
         for tool in _tools(remote, remote.pinned):
@@ -56,25 +92,26 @@ def find_tool(remotes: Remotes, role: str, name: str) -> BaseTool | None:
     return None
 
 
-def _tools(remote: Remote, wanted: Mapping[str, Any]) -> list[BaseTool]:
+def _tools(remote: Remote, wanted: Mapping[str, Any]) -> list[RemoteTool]:
     names = offered_names(remote.server.name, remote.pinned)
     return [_made(remote, remote.pinned[tool].definition, names[tool]) for tool in wanted]
 
 
-def _made(remote: Remote, definition: Definition, name: str) -> BaseTool:
+def _made(remote: Remote, definition: Definition, name: str) -> RemoteTool:
     key = name, definition.sha256
     if key not in remote.made:
         remote.made[key] = as_tool(remote, definition, name)
-    tool: BaseTool = remote.made[key]
+    tool: RemoteTool = remote.made[key]
     return tool
 
 
-def as_tool(remote: Remote, definition: Definition, name: str) -> BaseTool:
+def as_tool(remote: Remote, definition: Definition, name: str) -> RemoteTool:
     """A definition as a tool that an agent can be given, with the promise that can be made for it."""
     description = definition.description or f"{definition.tool} of {remote.server.name}"
     tool = RemoteTool(name=name, description=description, args_schema=dict(definition.schema), remote=remote,
                       definition=definition)  # fmt: skip
-    return with_contract(tool, contract_for(remote, definition))
+    with_contract(tool, contract_for(remote, definition))
+    return tool
 
 
 def effect_for(remote: Remote, definition: Definition) -> Effect:

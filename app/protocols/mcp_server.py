@@ -1,12 +1,14 @@
 """Sextant as an MCP server: every graph a tool, the search of the corpus a tool, every document a resource.
 
 A tool call is a run of its own and stays like any other: its result names run and thread, and `thread_id` goes on with
-it. What the run does is told in progress notifications to a client that asks for them. A cancelled request stops its
-run; so does the end of a session. A run that asks a person ends the call and says so: the person answers on the page.
-A model wrote the question, so the guard counts it as read, and no effect follows from it without a person's yes.
+it. The same `sextant.idempotencyKey` in the `_meta` of a call is the same run. What the run does is told in progress
+notifications to a client that asks for them. A cancelled request stops its run; so does the end of a session. A run
+that asks a person ends the call and says so: the person answers on the page. A model wrote the question, so the guard
+counts it as read, and no effect follows from it without a person's yes.
 """
 
 import asyncio
+import hashlib
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -27,6 +29,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from agents.remote.bounds import Lines, TooLarge
+from agents.remote.mcp_client import KEY
 from agents.tools.search import MAX_QUERY_CHARS, as_passages
 from app.activities import Activity
 from app.agent_protocol.stream import ended
@@ -148,11 +151,20 @@ class _Speaker:
 
     async def _admitted(self, activity: Activity, arguments: Json, owner: str) -> Row:
         thread_id = checked_id(arguments["thread_id"], "thread_id") if arguments.get("thread_id") else None
+        key = self._key(owner)
+        # of the same key the thread is the same too, or the request would be another one
+        thread_id = thread_id or key
         thread = await self._app.runs.create_thread(activity.name, thread_id, owner)
         more = {"through": "mcp"}
         return await self._app.runs.start(
-            thread["thread_id"], activity.name, arguments["question"], owner=owner, more=more
+            thread["thread_id"], activity.name, arguments["question"], idempotency_key=key, owner=owner, more=more
         )
+
+    def _key(self, owner: str) -> str | None:
+        """The client's key of this wish, made the owner's own; None where it names none. Raises Rejected."""
+        meta = self._server.request_context.meta
+        said = (meta.model_extra or {}).get(KEY) if meta else None
+        return None if said is None else f"mcp-{_digest(owner, checked_id(str(said), KEY))}"
 
     async def _stopped(self, admitting: "asyncio.Future[Row]") -> None:
         """Stop the run, unless it is we who go down: then another worker goes on with it."""
@@ -221,6 +233,10 @@ class _Speaker:
             raise ValueError(f"{document.name} cannot be read; add it again") from None
         is_text = document.media_type.startswith("text/")
         return [ReadResourceContents(data.decode("utf-8", "replace") if is_text else data, document.media_type)]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def _said(text: str, content: Json) -> types.CallToolResult:

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,11 +21,13 @@ from mcp import types
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from pydantic import AnyUrl
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(292)
 READS = types.ToolAnnotations(readOnlyHint=True)
 GIGABYTE = 1_000_000_000
 PIECE = b"x" * 1_000_000
@@ -51,6 +54,7 @@ class Peer:
             types.Tool(name="echo", description=said, inputSchema=TEXT, annotations=READS),
             types.Tool(name="search_documents", description="Shadows.", inputSchema=TEXT, annotations=READS),
             types.Tool(name="poke", description="Changes something.", inputSchema=TEXT),
+            types.Tool(name="key", description="Tells the key of the call.", inputSchema=NOTHING),
         ]
         more = (
             "hang",
@@ -61,6 +65,7 @@ class Peer:
             "ask",
             "environment",
             "picture",
+            "gallery",
             "fail",
             "process",
             "answers",
@@ -141,7 +146,23 @@ class Peer:
         return os.getpid()
 
     async def _picture(self, arguments: dict[str, Any]) -> list[types.ContentBlock]:
-        return [types.ImageContent(type="image", data="AAAA" * 100, mimeType="image/png")]
+        return [types.ImageContent(type="image", data=b64encode(PNG).decode(), mimeType="image/png")]
+
+    async def _gallery(self, arguments: dict[str, Any]) -> list[types.ContentBlock]:
+        page = b64encode(b"<script>steal()</script>").decode()
+        strange = [
+            types.ImageContent(type="image", data=page, mimeType="image/png"),
+            types.AudioContent(type="audio", data="no base 64!", mimeType="audio/wav"),
+            types.EmbeddedResource(
+                type="resource",
+                resource=types.BlobResourceContents(uri=AnyUrl("file:///etc/passwd"), blob=page, mimeType="text/html"),
+            ),
+        ]
+        return [*strange, *await self._picture({}) * 20, types.TextContent(type="text", text="Look.")]
+
+    async def _key(self, arguments: dict[str, Any]) -> str:
+        meta = self.server.request_context.meta
+        return json.dumps(meta.model_dump(exclude_none=True) if meta else {})
 
     async def _fail(self, arguments: dict[str, Any]) -> str:
         raise ValueError("no such city")

@@ -1,9 +1,13 @@
 """Tools of a real server in the hands of the product's own agents: offered by role, asked about, refused in words."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mcp_peer
 from crew import crew, run
 from langchain_core.messages import ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -11,6 +15,8 @@ from langgraph.types import Command
 from mcp_kept import Kept
 from scripted import ScriptedModel, calls, says
 
+from agents.artefacts import Artefact
+from agents.errors import ToolFailed
 from agents.remote.remotes import Remotes
 from agents.remote.servers import Server
 
@@ -100,3 +106,63 @@ async def test_an_agent_is_told_that_a_definition_has_changed(
     assert changed.status == "error" and "not the one that a person approved" in changed.text
     assert "peer__echo" in names(model) and "peer__echo" not in names(model, 1)
     assert crashed.status == "error" and "the connection ended in the middle of the call" in crashed.text
+
+
+class Shelf:
+    """Artefacts of a list."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.kept: list[tuple[str, str, bytes]] = []
+
+    async def keep(self, name: str, media_type: str, data: bytes) -> Artefact:
+        if len(self.kept) >= self.room:
+            raise ToolFailed(name, "the shelf is full", "keep less")
+        self.kept.append((name, media_type, data))
+        return Artefact(f"a{len(self.kept)}", name, media_type, len(data))
+
+    async def read(self, id: str) -> bytes:
+        raise AssertionError(id)
+
+
+async def test_pictures_of_others_are_kept_under_the_type_that_their_bytes_have(
+    peer: Server, kept: Kept, scripted: Scripted
+) -> None:
+    model, shelf = scripted([calls(("peer__gallery", {})), says("done")]), Shelf(room=3)
+    async with kept(peer) as remotes:
+        await remotes.remotes["peer"].look()
+        it = context(model, remotes, artefacts=shelf)
+        (seen,) = observed((await run(it.agents["assistant"], it)).state)
+
+    # what called itself a picture and is none is not one
+    assert shelf.kept == [("peer__gallery-1.png", "application/octet-stream", b"<script>steal()</script>"),
+                          ("peer__gallery-2.html", "text/html", b"<script>steal()</script>"),
+                          ("peer__gallery-3.png", "image/png", mcp_peer.PNG)]  # fmt: skip
+    assert [it["id"] for it in seen.artifact["artefacts"]] == ["a1", "a2", "a3"]
+    assert "[made peer__gallery-3.png, 300 bytes, artefact a3; it is shown already]" in seen.text
+    assert "[image/png, 300 bytes: not kept, the shelf is full]" in seen.text
+
+
+async def test_a_call_that_changes_something_has_a_key_and_one_that_reads_has_none(
+    peer: Server, kept: Kept, scripted: Scripted
+) -> None:
+    named = replace(peer, effects={"key": "idempotent"})
+    model = scripted([calls(("peer__key", {})), calls(("peer__key", {}), first_id=2), says("done")])
+    async with kept(named) as remotes:
+        await remotes.remotes["peer"].look()
+        it, place = context(model, remotes), {"configurable": {"thread_id": "1"}}
+        agent = it.agents["assistant"].copy()
+        agent.checkpointer = InMemorySaver()
+        yes = Command(resume={"ref": "approval", "decision": "approve"})
+        await run(agent, it, **place)
+        await run(agent, it, yes, **place)
+        first, second = observed((await run(agent, it, yes, **place)).state)
+
+    keys = [json.loads(it.text)["sextant.idempotencyKey"] for it in (first, second)]
+    assert all(re.fullmatch("[0-9a-f]{32}", key) for key in keys) and keys[0] != keys[1]
+    with_reads = replace(peer, effects={"key": "read"})
+    async with kept(with_reads) as remotes:
+        await remotes.remotes["peer"].look()
+        it = context(scripted([calls(("peer__key", {})), says("done")]), remotes)
+        (read,) = observed((await run(it.agents["assistant"], it)).state)
+    assert json.loads(read.text) == {}

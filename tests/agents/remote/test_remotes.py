@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mcp_peer
 import pytest
 from mcp_kept import PATIENCE_S, Kept, MemoryPins, gone, named, there
 from virtual import in_no_time
 
 from agents.errors import ToolFailed
 from agents.remote.bounds import MAX_MESSAGE_BYTES, UNASKED_AT_ONCE
-from agents.remote.remotes import LOOK_EVERY_S, NotCalled, Remote, Remotes, Result
+from agents.remote.mcp_client import KEY, MAX_ATTACHED
+from agents.remote.remotes import LOOK_EVERY_S, Attached, NotCalled, Remote, Remotes, Result
 from agents.remote.servers import Server
 
 REPO = Path(__file__).parents[3]
@@ -42,9 +44,26 @@ async def test_a_tool_is_listed_pinned_and_called(peer: Server, kept: Kept, tmp_
         assert await call(remote, "echo", text="hä?") == Result("hä?")
         assert await call(remote, "poke", text="once") == Result("poked")
         assert await call(remote, "fail") == Result("no such city", failed=True)
-        assert (await call(remote, "picture")).text == "[image/png, 300 bytes: not shown]"
+        assert await call(remote, "picture") == Result("", attached=(Attached("image/png", mcp_peer.PNG),))
         assert remote.health.about == "peer 3" and remote.health.state == "connected"
         assert (tmp_path / "effects").read_text() == "once\n"
+
+
+async def test_what_is_no_text_is_handed_on_within_a_number(peer: Server, kept: Kept) -> None:
+    async with kept(peer) as remotes:
+        gallery = await call(remotes.remotes["peer"], "gallery")
+    assert len(gallery.attached) == MAX_ATTACHED
+    assert gallery.text.split("\n") == ["[audio/wav, 8 bytes: left out]", *["[image/png, 300 bytes: left out]"] * 12,
+                                        "Look."]  # fmt: skip
+
+
+async def test_the_key_of_a_wish_reaches_the_server_and_nothing_else_does(peer: Server, kept: Kept) -> None:
+    async with kept(peer) as remotes:
+        remote = remotes.remotes["peer"]
+        await remote.look()
+        sha256 = remote.pinned["key"].definition.sha256
+        assert json.loads((await remote.call("key", sha256, {}, "0a1b")).text) == {KEY: "0a1b"}
+        assert json.loads((await remote.call("key", sha256, {})).text) == {}
 
 
 async def test_a_server_that_misbehaves_is_refused_and_harms_no_other(peer: Server, kept: Kept, tmp_path: Path) -> None:
@@ -246,7 +265,7 @@ class Silent:
             await asyncio.Event().wait()
         return [{"name": "echo", "inputSchema": {"type": "object"}}]
 
-    async def call(self, tool: str, args: Any) -> Result:
+    async def call(self, tool: str, args: Any, key: str = "") -> Result:
         return Result("late")
 
 

@@ -76,7 +76,7 @@ def test_two_servers_whose_tools_would_have_the_same_names_are_refused(tmp_path:
         ({"url": "http://x", "env": {}}, "env: it belongs to a server with command"),
         ({"url": "http://x", "type": "sse"}, "type: 'sse' with url"),
         ({"command": "a", "roles": ["boss"]}, "roles.0: there is no agent 'boss'; known are assistant, clerk"),
-        ({"command": "a", "effects": {"t": "keyed"}}, "effects.t: 'keyed'; choose one of read"),
+        ({"command": "a", "effects": {"t": "twice"}}, "effects.t: 'twice'; choose one of read"),
         ({"command": "a", "call_timeout_s": 0}, "call_timeout_s: 0; give seconds"),
         ({"command": "a", "trust_on_first_use": "yes"}, "trust_on_first_use: 'yes'; give true or false"),
         ({"command": "a", "autoApprove": ["*"]}, "autoApprove: unknown field"),

@@ -28,7 +28,7 @@ class Recording(Remote):
         super().__init__(Server("far", command="-", **more), MemoryPins(), None)  # type: ignore[arg-type]
         self.answer, self.called = answer, []  # type: ignore[var-annotated]
 
-    async def call(self, tool: str, sha256: str, args: Any) -> Result:
+    async def call(self, tool: str, sha256: str, args: Any, key: str = "") -> Result:
         self.called.append((tool, sha256, dict(args)))
         if isinstance(self.answer, Exception):
             raise self.answer

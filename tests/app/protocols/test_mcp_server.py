@@ -86,6 +86,23 @@ async def test_a_conversation_goes_on(server: House) -> None:
         assert [it["question"] for it in http.get(f"threads/{thread_id}/runs").json()["runs"]] == ["One?", "Two?"]
 
 
+async def keyed(session: ClientSession, key: Any, question: str) -> types.CallToolResult:
+    meta = types.RequestParams.Meta.model_validate({"sextant.idempotencyKey": key})
+    params = types.CallToolRequestParams(name="says", arguments={"question": question}, _meta=meta)
+    request = types.ClientRequest(types.CallToolRequest(params=params))
+    return await session.send_request(request, types.CallToolResult)
+
+
+async def test_the_same_key_is_the_same_run(server: House) -> None:
+    async with client(server) as session:
+        runs = [(await keyed(session, "wish-1", "One?")).structuredContent or {} for _ in range(2)]
+        other = await keyed(session, "wish-1", "Two?")
+        odd = await keyed(session, {"a": 1}, "Two?")
+    assert runs[0]["run_id"] == runs[1]["run_id"]
+    assert other.isError and "another request" in text(other)
+    assert odd.isError and "sextant.idempotencyKey" in text(odd)
+
+
 async def test_what_goes_wrong_is_an_error_of_the_tool(server: House) -> None:
     async with client(server) as session:
         failed = await session.call_tool("fails", {"question": "?"})
