@@ -1,5 +1,6 @@
 """Conversations and their runs over HTTP: start, watch, steer. Every route answers for the owner of the request."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.borders import NotFound
 from app.compose import App
 from app.gate import Owner
 from app.live import LiveView
@@ -17,6 +19,7 @@ from app.shapes import Shape
 from app.watching import Watching
 
 TERMINAL = ("succeeded", "failed", "cancelled")
+_SEQ = re.compile(r"[0-9]{1,18}")
 
 GetApp = Callable[[], App]
 
@@ -246,10 +249,13 @@ def _looking(router: APIRouter, get_app: GetApp, streams: Streams) -> None:
         return Response(orjson.dumps(live.whole()), media_type="application/json")
 
     @router.get("/runs/{run_id}/events")
-    async def events(run_id: str, owner: Owner, after: int = 0) -> Response:
-        """The run's raw log as an event stream, from after `after` on."""
+    async def events(
+        run_id: str, owner: Owner, after: int = 0, last_event_id: str | None = Header(default=None)
+    ) -> Response:
+        """The run's raw log as an event stream, from after `after`, or after what a client that was cut has heard."""
         found = await get_app().runs.run(run_id, owner)
-        log = _pruned(found) if found["pruned_at"] else _raw(get_app(), run_id, after)
+        heard = int(last_event_id) if last_event_id and _SEQ.fullmatch(last_event_id) else 0
+        log = _pruned(found) if found["pruned_at"] else _raw(get_app(), run_id, owner, max(after, heard))
         return streams.response(owner, log)
 
     @router.get("/runs/{run_id}/live")
@@ -290,12 +296,16 @@ async def _pruned(run: Mapping[str, Any]) -> AsyncIterator[bytes]:
     yield sse("end", {"status": run["status"]})
 
 
-async def _raw(sextant: App, run_id: str, after: int) -> AsyncIterator[bytes]:
+async def _raw(sextant: App, run_id: str, owner: str, after: int) -> AsyncIterator[bytes]:
     async for batch in sextant.journal.follow(run_id, after):
         for it in batch:
             data = {"seq": it.seq, "at": it.at, "span_id": it.span_id, "parent_id": it.parent_id, "attempt": it.attempt,
                     "data": it.data}  # fmt: skip
             yield sse(it.type, data, it.seq)
         if not batch:
+            try:
+                await sextant.runs.run(run_id, owner)
+            except NotFound:
+                break  # deleted meanwhile: no end of it will ever be stored
             yield STILL_HERE
     yield sse("bye" if sextant.journal.closed else "end", {})

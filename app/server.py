@@ -15,12 +15,14 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
+from procrastinate.exceptions import ConnectorException
 from psycopg import DataError, OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
+from agents.errors import RunLost
 from app.agent_protocol import agent_protocol_router
 from app.artefacts_api import artefacts_router
 from app.borders import Conflict, NotFound, Rejected
@@ -117,9 +119,16 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeout)
+    @app.exception_handler(RunLost)
     async def unavailable(_: Request, error: Exception) -> Response:
         log.warning("database unavailable: %s", error)
         return database_gone()
+
+    @app.exception_handler(ConnectorException)
+    async def queue_unavailable(request: Request, error: Exception) -> Response:
+        if isinstance(error.__cause__, OperationalError | PoolTimeout):  # the queue's own word for it
+            return await unavailable(request, error.__cause__)
+        raise error
 
     @app.exception_handler(DataError)
     @app.exception_handler(UnicodeEncodeError)
