@@ -14,8 +14,8 @@ START_S = 10.0
 GRACE_S = 5.0
 """After its own limit, for what its interpreter cannot interrupt; then the process is killed."""
 LACKS = (
-    "Here runs a part of Python without numpy, pandas, plots, files, generators and inheritance: "
-    "write it with lists, dicts, functions, math and random."
+    "Until the package bubblewrap is installed, only a small part of Python runs here, without numpy, pandas and plots: "
+    "tell the person so, or write it with lists, dicts, functions, math and random, without files and generators."
 )
 
 
