@@ -14,7 +14,7 @@ START_S = 10.0
 GRACE_S = 5.0
 """After its own limit, for what its interpreter cannot interrupt; then the process is killed."""
 LACKS = (
-    "Until the package bubblewrap is installed, only a small part of Python runs here, without numpy, pandas and plots: "
+    "Until the package bubblewrap is installed, a small part of Python runs here, without numpy, pandas and plots: "
     "tell the person so, or write it with lists, dicts, functions, math and random, without files and generators."
 )
 
