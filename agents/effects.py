@@ -7,6 +7,11 @@ before and the result after, through the run's fence. When the same call comes a
 - it had begun, and the tool takes a key (`keyed`): it runs again with the same key, and the service sees a repeat;
 - it had begun, and the tool takes none (`at_most_once`): nobody knows, so the run stops and asks a person.
 
+A call that was cut is told to the agent, who may ask for the same once more. That is another call with another key,
+which no service would know for a repeat: so the same tool with the same arguments, begun and never ended, is a doubt of
+the same kind. A call that was never made (`NotMade`) leaves nothing behind, and a tool's own word that it did nothing
+is never taken for having done it.
+
 A branch of a conversation is a run of its own, whose calls have other keys. A fork that goes on from the middle of a
 run still does that run's work, so the same tool with the same arguments is the same call, and its first result is
 returned without a word. A question that was asked anew in other words is another wish: the same call may be a leftover,
@@ -56,6 +61,8 @@ class Entry:
     result: Mapping[str, Any] | None = None
     tries: int = 0
     """How often it was begun before."""
+    twin: bool = False
+    """It is another call that was begun, of the same tool with the same arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,10 @@ class Earlier:
     """ISO 8601."""
     question: str
     """What the other branch was asked."""
+
+
+class NotMade(ToolException):
+    """The call never left this process, so it is no part of what has happened."""
 
 
 class Ledger(Protocol):
@@ -82,6 +93,14 @@ class Ledger(Protocol):
 
     async def end(self, key: EffectKey, result: Mapping[str, Any]) -> None:
         """Write the result."""
+        ...
+
+    async def undo(self, key: EffectKey) -> None:
+        """Strike out the intent: the call was never made."""
+        ...
+
+    def leave(self, key: EffectKey) -> None:
+        """Nobody waits for this call any more, and how it ends will not be known."""
         ...
 
     async def again(self, key: EffectKey) -> None:
@@ -132,7 +151,17 @@ class OnceOnly(AgentMiddleware[Any, Any]):
         entry = await ledger.begin(key, call["name"], call["args"], contract.effect)
         if entry.state == "ended" and entry.result is not None:
             return _restored(request, entry.result)
-        if entry.state == "begun" and contract.effect == "at_most_once":
+        try:
+            return await self._begun(request, handler, contract, ledger, entry)
+        finally:
+            ledger.leave(key)
+
+    async def _begun(
+        self, request: ToolCallRequest, handler: ToolHandler, contract: Contract, ledger: Ledger, entry: Entry
+    ) -> ToolMessage | Command[Any]:
+        """Make the call whose intent is written, after a person's word where nobody else knows whether it happened."""
+        key = key_of(request.runtime)
+        if entry.state == "begun" and (entry.twin or contract.effect == "at_most_once"):
             # one question for each try, or the "again" of the first would be taken for the second's answer
             for nth in range(1, entry.tries + 1):
                 decision = _decided(_doubt(request, nth))
@@ -146,9 +175,13 @@ class OnceOnly(AgentMiddleware[Any, Any]):
             await ledger.again(key)
         try:
             result = await handler(request)
+        except NotMade:
+            if entry.state == "new":  # or an earlier try may have been made
+                await ledger.undo(key)
+            raise
         except ToolException as refusal:
             # the tool's own word that it did nothing: an end, unlike any other exception
-            result = _observation(request, f"{call['name']}: {refusal}")
+            result = _observation(request, f"{request.tool_call['name']}: {refusal}")
         if isinstance(result, ToolMessage):
             await ledger.end(key, _recorded(result))
         return result
@@ -222,8 +255,8 @@ def _doubt(request: ToolCallRequest, nth: int) -> dict[str, Any]:
         "call_id": request.tool_call["id"],
         "args": request.tool_call["args"],
         "what": (
-            f"{request.tool_call['name']} was begun and the worker died before its result was written down. "
-            "It may or may not have happened, and it cannot be repeated safely. Look where its effect would show."
+            f"{request.tool_call['name']} was begun, and its worker died or it was cut before its result was written "
+            "down. It may or may not have happened, and it cannot be repeated safely. Look where its effect would show."
         ),
         "choices": ["happened", "again", "skip"],
     }

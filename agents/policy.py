@@ -32,6 +32,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
 from agents.breaker import Breakers, Open, Pass
+from agents.effects import NotMade
 from agents.errors import RunError, RunLost, ToolFailed
 from agents.pacing import Turns
 from agents.tools.contract import DEFAULT, Contract, contract_of
@@ -65,10 +66,10 @@ class Threads:
         return it
 
     async def run(self, act: Callable[[], Any]) -> Any:
-        """What `act` returns. Raises ToolException, before anything happened, when too many are stuck."""
+        """What `act` returns. Raises NotMade when too many are stuck."""
         with self._lock:
             if self.busy >= self._limit:
-                raise ToolException(f"{self.busy} of {self._limit} threads for blocking tools are stuck; try it later")
+                raise NotMade(f"{self.busy} of {self._limit} threads for blocking tools are stuck; try it later")
             self.busy += 1
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
@@ -287,7 +288,7 @@ class CallService(AgentMiddleware[Any, Any]):
                 given = await breakers.enter(service)
             except Open as shut:
                 await tell_open(shut)
-                raise ToolException(str(shut)) from shut  # the ledger's word for what has not happened
+                raise NotMade(str(shut)) from shut
             if (tool := self._calling.awaitable(request.tool)) is not request.tool:
                 request = request.override(tool=tool)
             return await self._counted(request, handler, given)
