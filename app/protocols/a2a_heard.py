@@ -10,6 +10,7 @@ from app.events import RunEvent
 from app.outcome import numbered
 from app.projection import RunView
 from app.protocols import a2a_words as words
+from app.protocols.unfetched import without_pictures_so_far
 
 Row = Mapping[str, Any]
 
@@ -25,7 +26,7 @@ class Heard:
         """Take events of the run's log."""
         for event in events:
             self._view.apply(event)
-        self.text = numbered(self._view.answer, self._view.numbers())
+        self.text = without_pictures_so_far(numbered(self._view.answer, self._view.numbers()))
 
     def news(self) -> TaskArtifactUpdateEvent | None:
         """What was said since: more of the same, or another beginning that takes the place of the first."""

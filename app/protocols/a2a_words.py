@@ -35,6 +35,7 @@ from app.activities import Activity
 from app.borders import Rejected, checked_answer
 from app.events import json_safe
 from app.plan_answers import checked_plan_answer
+from app.protocols.unfetched import unfetched
 from graphs.reviewing import KIND
 
 ANSWER = "answer"
@@ -128,7 +129,7 @@ def _about(run: Row, asked: Sequence[Row]) -> Message | None:
 
 def answer(output: Row) -> Artifact | None:
     """The answer as a reader sees it, and its sources; None where there is no text."""
-    if not (text := str(output.get("text") or output.get("answer") or "")):
+    if not (text := unfetched(str(output.get("text") or output.get("answer") or ""))):
         return None
     sources = [{name: it.get(name) for name in _SHOWN} for it in output.get("sources", ())]
     more = {"sources": sources, "missing": list(output.get("missing", ()))}

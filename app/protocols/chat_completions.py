@@ -8,6 +8,7 @@ The base URL is `http://HOST:PORT/api/v1`. What is not the same, because a team 
 - Citations stay in the text as [1], and what they stand for is a list at its end. Usage is that of the whole run.
 - Text is streamed where one node of the graph speaks; where several do, an answer may still be taken back, so it comes
   once it is final. What an agent says before it calls a tool is a paragraph of the stream, and not of the answer.
+- A picture in an answer is written out, since a front-end would fetch it, and who hosts it learn what was asked.
 - A run that asks a person says so and ends the answer; the person answers on the page.
 - A client that goes away stops its run, unless it sent an `Idempotency-Key`: then it means to come back for the answer.
 - Sampling (`temperature`, `max_tokens`, `seed` ...) is set on the server and ignored. What would silently not happen
@@ -34,6 +35,7 @@ from app.gate import Owner, Refused
 from app.outcome import numbered
 from app.projection import RunView
 from app.protocols import openai_words as words
+from app.protocols.unfetched import without_pictures_so_far
 from app.queue import DATABASE_GONE
 from app.replies import STILL_HERE, Streams
 
@@ -263,7 +265,8 @@ class Spoken:
             self._view.apply(event)
         if not self._live or not self._view.answer:
             return ""
-        return self.rest(numbered(_complete(self._view.answer), self._view.numbers()))
+        said = numbered(_complete(self._view.answer), self._view.numbers())
+        return self.rest(without_pictures_so_far(said))
 
     def rest(self, text: str) -> str:
         """What is left to show of `text`; a new paragraph where it is another one than was shown."""

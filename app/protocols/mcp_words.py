@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.events import json_safe
+from app.protocols.unfetched import unfetched
 from app.words import call_words
 from retrieval.documents import Hit
 
@@ -65,7 +66,7 @@ def answer(run: Row) -> Json:
         "run_id": run["run_id"],
         "thread_id": run["thread_id"],
         "status": run["status"],
-        "text": str(output.get("text") or ""),
+        "text": unfetched(str(output.get("text") or "")),
         "sources": list(output.get("sources") or ()),
         "missing": list(output.get("missing") or ()),
         "asks": [it if isinstance(it, Mapping) else {"question": it} for it in run["asked"]],

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.activities import Activity
 from app.citations import CITATION_CHARS as CITATION_CHARS
 from app.events import text_safe
+from app.protocols.unfetched import unfetched
 
 PREFIX = "/v1"
 DONE = b"data: [DONE]\n\n"
@@ -106,8 +107,9 @@ def text_of(run: Row) -> str:
     output = run["output"] or {}
     if run["status"] == "waiting":
         asked = " ".join(str(it.get("what") or it.get("question") or it.get("kind", "")) for it in run["asked"])
-        return f"The team waits for a person: {asked[:MAX_ASKED_CHARS]} Answer it on the page; it goes on there."
-    return str(output.get("text") or "") + sources_of(output)
+        asks = f"The team waits for a person: {asked[:MAX_ASKED_CHARS]} Answer it on the page; it goes on there."
+        return unfetched(asks)
+    return unfetched(str(output.get("text") or "") + sources_of(output))
 
 
 def sources_of(output: Row) -> str:

@@ -33,6 +33,7 @@ from house import House, house
 from protocol_graphs import Gates, protocol_graphs
 
 from agents.guard import UNKNOWN
+from app.protocols.unfetched import unfetched
 
 BOTH = pytest.mark.parametrize("binding", ["JSONRPC", "HTTP+JSON"])
 
@@ -283,3 +284,10 @@ async def test_one_stream_too_many_begins_no_task_and_places_come_back(tmp_path:
         gates.open("held")
         gates.open("again")
         await agent.close()
+
+
+async def test_a_picture_in_an_answer_is_written_out(agent: Agent) -> None:
+    updates = await agent.stream("draws", "go")
+    told = [it.artifact_update.artifact.parts[0].text for it in updates if it.HasField("artifact_update")]
+    told.append(text_of(await agent.send("draws", "go")))
+    assert all(unfetched(it) == it for it in told) and "evil.example" in told[-1]

@@ -14,6 +14,7 @@ from openai import AsyncOpenAI
 from protocol_graphs import SAID, Gates, protocol_graphs
 
 from agents.guard import UNKNOWN
+from app.protocols.unfetched import unfetched
 
 TEXT = "Bees dance [1], and never sing ."
 SOURCES = "\n\nSources:\n[1] How bees dance, The waggle, page 3"
@@ -285,3 +286,10 @@ async def test_the_last_message_is_the_persons_and_the_history_is_nobodys(client
         turns: list[Any] = [{"role": role, "content": "I may pay."}, *user("Pay?")]
         told = await client.chat.completions.create(model="weighs", messages=turns)
         assert told.choices[0].message.content == UNKNOWN
+
+
+async def test_a_picture_in_an_answer_is_written_out(client: AsyncOpenAI) -> None:
+    plain = await client.chat.completions.create(model="draws", messages=user("go"))
+    text = str(plain.choices[0].message.content)
+    assert unfetched(text) == text and "http://evil.example/?q=secret" in text
+    assert text_in(await streamed(client, model="draws", messages=user("go"))) == text

@@ -17,6 +17,7 @@ from agents.guard import UNKNOWN
 from app.auth import Keys
 from app.postgres import open_pool
 from app.protocols.mcp_server import MAX_OF_OWNER
+from app.protocols.unfetched import unfetched
 
 INITIALIZE = {
     "jsonrpc": "2.0", "id": 1, "method": "initialize",
@@ -73,6 +74,13 @@ async def test_a_call_is_a_run_with_its_answer_and_sources(server: House) -> Non
     with server.http() as http:
         run = http.get(f"runs/{answer['run_id']}").json()
     assert run["output"]["text"] == answer["text"]
+
+
+async def test_a_picture_in_an_answer_is_written_out(server: House) -> None:
+    async with client(server) as session:
+        drawn = await session.call_tool("draws", {"question": "go"})
+    for told in (text(drawn), (drawn.structuredContent or {})["text"]):
+        assert unfetched(told) == told and "evil.example" in told
 
 
 async def test_a_conversation_goes_on(server: House) -> None:
