@@ -26,8 +26,10 @@ FIRST = "architect"
 """Who has the floor when a conversation begins."""
 MAX_HANDOVERS = 4
 """For one message of the person. Whoever has the floor then cannot hand it on: they answer, and the answer says so."""
-KEPT_MESSAGES = 6
-"""Newest messages of the conversation that a specialist sees: a floor that changes hands costs all of them again."""
+MOST_MESSAGES, KEPT_MESSAGES = 12, 4
+"""Of the conversation before the question a specialist sees fewer than the one, and of one that is longer at least the
+other: a floor that changes hands costs all of them again, and one that stays has the prefix of the turn before, as
+what is too much leaves in steps."""
 
 EXAMPLES = {
     "What makes a retry safe?": "The architect hands the floor to the engineer, who answers",
@@ -78,7 +80,10 @@ def _briefed(state: SwarmState) -> list[AnyMessage]:
     if len(told) >= MAX_HANDOVERS:
         told.append("The floor cannot be handed over any more: answer as well as you can.")
     asked = "\n\n".join([question_of(state), *told])
-    return [*state["messages"][-KEPT_MESSAGES:-1], HumanMessage(asked)]
+    *before, _ = state["messages"]
+    step = MOST_MESSAGES - KEPT_MESSAGES
+    first = max(0, len(before) - KEPT_MESSAGES) // step * step
+    return [*before[first:], HumanMessage(asked)]
 
 
 def _ended(name: str, passed: Sequence[Passed]) -> str:

@@ -16,7 +16,8 @@ from crew import crew, passage
 from demo import RecordedDemo, recorded_demo
 from langchain_core.messages import AnyMessage, HumanMessage
 
-from graphs import chat, research
+import graphs
+from graphs import chat, research, swarm
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -97,6 +98,37 @@ async def test_a_sub_agents_turn_begins_with_its_turn_before(demo: RecordedDemo)
         check_prefixes(loop)
     systems = {json.dumps(json.loads(loop[0])["messages"][0]) for loop in loops}
     assert len(systems) == 1  # siblings share their prompt, hence a prefix
+
+
+@pytest.mark.parametrize("name", graphs.discover())
+async def test_every_loop_of_every_graph_begins_with_its_turn_before(demo: RecordedDemo, name: str) -> None:
+    module = graphs.discover()[name]
+    question = next(iter(module.EXAMPLES))
+    context = crew(demo.model(), [passage("A debate costs calls. A retry is safe with a key.")])
+
+    await module.build().compile().ainvoke({"messages": [HumanMessage(question)]}, context=context)
+
+    loops = [loop for loop in conversations(demo.bodies) if len(loop) > 1]
+    for loop in loops:
+        check_prefixes(loop)
+    assert loops or name == "debate", "nobody looked anything up"  # its proposers make one call each
+
+
+async def test_a_conversation_with_a_swarm_is_cut_seldom(demo: RecordedDemo) -> None:
+    """It sees the newest messages only, and loses the oldest in steps: between two of them the cache hits."""
+    graph: Any = swarm.build().compile()
+    state: Any = {"messages": []}
+    first: list[bytes] = []
+    for nth in range(12):
+        demo.bodies.clear()
+        given = {**state, "messages": [*state["messages"], HumanMessage(f"Which team fits a task of {nth} parts?")]}
+        state = await graph.ainvoke(given, context=crew(demo.model()))
+        first.append(demo.bodies[0])
+
+    assert {it.get("active") for it in [state]} == {swarm.FIRST}
+    hits = [messages_of(after).startswith(messages_of(before)) for before, after in pairwise(first)]
+    assert hits.count(False) <= 2
+    assert max(len(json.loads(body)["messages"]) for body in first) <= swarm.MOST_MESSAGES + 1
 
 
 async def test_every_process_sends_the_same_bytes(demo: RecordedDemo) -> None:

@@ -87,14 +87,14 @@ async def test_the_next_message_starts_with_whoever_had_the_floor() -> None:
 
 async def test_a_specialist_is_told_of_the_others_and_sees_a_bounded_conversation() -> None:
     graph, thread = kept()
-    for n in range(5):
+    for n in range(swarm.MOST_MESSAGES // 2):
         await spoke(ByRole({"architect": [says(f"Answer {n}.")]}), f"Question {n}?", graph, **thread)
     model = ByRole({"architect": [says(ANSWER)]})
 
     await spoke(model, QUESTION, graph, **thread)
 
     (asked,) = model.asked
-    assert len(asked.messages) == 1 + swarm.KEPT_MESSAGES
+    assert len(asked.messages) == 2 + swarm.KEPT_MESSAGES  # and the prompt, and the question
     (tool,) = (tool for tool in asked.tools if tool.name == "hand_over")
     assert all(name in tool.description for name in FIELDS if name != "architect")
     assert tool.args["to"]["enum"] == [name for name in FIELDS if name != "architect"]
