@@ -20,13 +20,13 @@ import streamlit.config as streamlit_config
 import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.routing import Mount
 from streamlit.runtime.pages_manager import PagesManager
 
 import ui
 from app.auth import Keys, is_loopback
 from app.compose import App, compose
 from app.postgres import database, migrate, open_pool
+from app.protocols.mounts import mounted
 from app.server import api
 from app.settings import Settings
 
@@ -107,7 +107,7 @@ def serve(settings: Settings, *, browser: bool = False) -> int:
 
 def _asgi(holder: Holder, settings: Settings, lifespan: Any, port: int) -> Any:
     page = Path(ui.__file__).with_name("main.py")
-    app = st.App(str(page), lifespan=lifespan, routes=[Mount("/api", app=_api(holder, settings))])
+    app = st.App(str(page), lifespan=lifespan, routes=mounted(_api(holder, settings)))
     # after the App, which tells Streamlit where the page and so its theme lies; before, the theme would not be found
     # our pages are those that `st.navigation` names; else who comes by a link before anybody opened the chat would get
     # the files of `ui/pages` run as scripts, which draw nothing
@@ -145,7 +145,7 @@ def api_only(settings: Settings) -> Starlette:
         async with compose(settings) as holder.app:
             yield
 
-    return Starlette(routes=[Mount("/api", app=_api(holder, settings))], lifespan=lifespan)
+    return Starlette(routes=mounted(_api(holder, settings)), lifespan=lifespan)
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -1,6 +1,6 @@
 """Every graph as a chat model: `/v1/chat/completions` and `/v1/models`, for any front-end that speaks to OpenAI.
 
-The base URL is `http://HOST:PORT/api/v1`. What is not the same, because a team is no model:
+The base URL is `http://HOST:PORT/v1`, or `/api/v1` of the same. What is not the same, because a team is no model:
 
 - A request is a run of its own, which stays like any other: `chatcmpl-ID` is run ID, and its page shows the work. The
   last message is the question; those before it are turns of the conversation, as in a thread that went on. System

@@ -17,10 +17,10 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from app.activities import Activity
 from app.compose import App, compose
+from app.protocols.mounts import mounted
 from app.server import api
 from app.settings import Settings
 from app.shapes import read_shape
@@ -56,7 +56,7 @@ class House:
                 yield
 
         inner = api(lambda: self.app, allowed_origins=self.settings.allowed_origins)
-        return Starlette(routes=[Mount("/api", app=inner)], lifespan=lifespan)
+        return Starlette(routes=mounted(inner), lifespan=lifespan)
 
     def _serve(self) -> None:
         asyncio.run(self.server.serve(sockets=[self._listener]))

@@ -14,6 +14,8 @@ from openai import AsyncOpenAI
 from protocol_graphs import SAID, Gates, protocol_graphs
 
 from agents.guard import UNKNOWN
+from app.auth import Keys
+from app.postgres import open_pool
 from app.protocols.unfetched import unfetched
 
 TEXT = "Bees dance [1], and never sing ."
@@ -293,3 +295,30 @@ async def test_a_picture_in_an_answer_is_written_out(client: AsyncOpenAI) -> Non
     text = str(plain.choices[0].message.content)
     assert unfetched(text) == text and "http://evil.example/?q=secret" in text
     assert text_in(await streamed(client, model="draws", messages=user("go"))) == text
+
+
+async def test_the_usual_address_is_the_same_door_and_no_other(server: House, keyed_server: House) -> None:
+    async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as usual:
+        assert {it.id async for it in usual.models.list()} >= {"says", "chat"}
+        said = await usual.chat.completions.create(model="says", messages=user("hello"))
+        assert said.choices[0].message.content == SAID
+        with pytest.raises(openai.NotFoundError) as refusal:
+            await usual.chat.completions.create(model="gpt-9", messages=user("hello"))
+        assert refusal.value.code == "model_not_found"
+    async with httpx.AsyncClient(timeout=60) as http:
+        for path, status in (("/v1/threads", 404), ("/v1/../api/threads", 404), ("/threads", 404), ("/v1/mcp", 404)):
+            request = http.build_request("GET", server.url + path)
+            request.url = httpx.URL(server.url).copy_with(raw_path=path.encode())
+            assert (await http.send(request)).status_code == status, path
+        foreign = await http.post(
+            f"{server.url}/v1/chat/completions", json={}, headers={"origin": "http://evil.example"}
+        )
+        large = await http.post(f"{server.url}/v1/chat/completions", content=b"x" * 4_000_001)
+    assert (foreign.status_code, foreign.json()["error"]["type"]) == (403, "permission_error")
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
+    assert keyed_server.settings.database_url
+    async with await open_pool(keyed_server.settings.database_url.get_secret_value(), max_size=1) as pool:
+        await Keys(pool).add("ann")
+    async with httpx.AsyncClient(timeout=60) as http:
+        anonymous = await http.get(f"{keyed_server.url}/v1/models")
+    assert (anonymous.status_code, anonymous.json()["error"]["type"]) == (401, "authentication_error")
