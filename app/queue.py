@@ -38,6 +38,8 @@ CHORE_LATE_S = 3_600
 RESTART_S = 1.0
 DATABASE_GONE = (psycopg.OperationalError, psycopg.InterfaceError, ConnectorException)
 """What a database that restarts, is full or out of reach looks like; PoolTimeout is among them."""
+QueueTrouble = ConnectorException
+"""The queue's own word for any error of the database; its cause says which."""
 
 
 @dataclass(frozen=True, slots=True)

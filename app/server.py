@@ -15,7 +15,6 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
-from procrastinate.exceptions import ConnectorException
 from psycopg import DataError, OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
@@ -37,6 +36,7 @@ from app.protocols.a2a_server import a2a_router
 from app.protocols.chat_completions import chat_completions_router
 from app.protocols.mcp_endpoint import McpEndpoint
 from app.protocols.openai_words import OpenAiErrors
+from app.queue import QueueTrouble
 from app.remote_api import remotes_router
 from app.replies import Streams, error_response
 from app.runs_api import runs_router, threads_router
@@ -124,9 +124,9 @@ def _errors(app: FastAPI) -> None:
         log.warning("database unavailable: %s", error)
         return database_gone()
 
-    @app.exception_handler(ConnectorException)
+    @app.exception_handler(QueueTrouble)
     async def queue_unavailable(request: Request, error: Exception) -> Response:
-        if isinstance(error.__cause__, OperationalError | PoolTimeout):  # the queue's own word for it
+        if isinstance(error.__cause__, OperationalError | PoolTimeout):
             return await unavailable(request, error.__cause__)
         raise error
 

@@ -57,13 +57,21 @@ class Api:
         self._json("DELETE", f"threads/{thread_id}")
 
     def start_run(
-        self, thread_id: str, graph: str, question: str, meanwhile: str = "enqueue", review_plan: bool = False
+        self,
+        thread_id: str,
+        graph: str,
+        question: str,
+        meanwhile: str = "enqueue",
+        review_plan: bool = False,
+        key: str = "",
     ) -> Json:
-        """Send once: the key makes a repeat of this very request harmless. `meanwhile`: what a going run has of it."""
+        """Send once: the same `key` again is the same run. `meanwhile`: what a going run has of it."""
         messages = {"messages": [{"role": "user", "content": question}]}
         body: Json = {"assistant_id": graph, "input": messages, "multitask_strategy": meanwhile}
         body |= {"review_plan": True} if review_plan else {}
-        return self._json("POST", f"threads/{thread_id}/runs", json=body, headers={"Idempotency-Key": uuid4().hex})
+        return self._json(
+            "POST", f"threads/{thread_id}/runs", json=body, headers={"Idempotency-Key": key or uuid4().hex}
+        )
 
     def runs(self, thread_id: str) -> list[Json]:
         return list(self._json("GET", f"threads/{thread_id}/runs")["runs"])

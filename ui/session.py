@@ -5,6 +5,7 @@ here: a run goes on without any page.
 """
 
 from typing import Any
+from uuid import uuid4
 
 import streamlit as st
 from streamlit import config
@@ -61,21 +62,31 @@ def sent_run() -> dict[str, Any] | None:
     return st.session_state.get(_SENT)
 
 
-def ask(question: str, graph: str, meanwhile: str = "enqueue", review_plan: bool = False) -> None:
+def ask(
+    question: str, graph: str, meanwhile: str = "enqueue", review_plan: bool = False, key: str | None = None
+) -> None:
     """Send `question` to the thread in the address, or to a new one. A refusal is kept for `problem`.
 
     `meanwhile` says what happens while a run of the thread is going: `enqueue`, `interrupt` or `branch`;
-    `review_plan`, that a person looks at the plan before it runs.
+    `review_plan`, that a person looks at the plan before it runs. `key`: of the same message when it was sent before.
     """
     st.session_state.pop(_PROBLEM, None)
+    key = key or uuid4().hex
     try:
         thread_id = thread() or api().create_thread(graph)
         show_thread(thread_id)
-        run = api().start_run(thread_id, graph, question, meanwhile, review_plan)
+        run = api().start_run(thread_id, graph, question, meanwhile, review_plan, key)
     except ApiProblem as problem:
-        report(problem, question, graph)
+        # with all that was chosen for it: it may have arrived, and only the answer was lost
+        report(problem, question, {"graph": graph, "meanwhile": meanwhile, "review_plan": review_plan, "key": key})
         return
     st.session_state[_SENT] = {"run_id": run["run_id"], "thread_id": thread_id, "question": question}
+
+
+def ask_again(graph: str) -> None:
+    """Send what could not be sent once more, as the same message; `graph` where it had none yet."""
+    if told := problem():
+        ask(told["question"], **{"graph": graph, **told["sent"]})
 
 
 def look_at(request_id: str) -> None:
@@ -89,12 +100,12 @@ def looked_at() -> str | None:
     return request_id
 
 
-def report(problem: ApiProblem, question: str = "", graph: str = "") -> None:
-    """Keep what went wrong until the next success, with what was to be sent."""
-    st.session_state[_PROBLEM] = {"text": str(problem), "fix": problem.fix, "question": question, "graph": graph}
+def report(problem: ApiProblem, question: str = "", sent: dict[str, Any] | None = None) -> None:
+    """Keep what went wrong until the next success, with what was to be sent and how."""
+    st.session_state[_PROBLEM] = {"text": str(problem), "fix": problem.fix, "question": question, "sent": sent or {}}
 
 
-def problem() -> dict[str, str] | None:
+def problem() -> dict[str, Any] | None:
     """What went wrong last, if it has not been mended."""
     return st.session_state.get(_PROBLEM)
 

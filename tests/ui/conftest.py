@@ -81,7 +81,7 @@ def site_server() -> Iterator[Site]:
 @pytest.fixture
 def site(site_server: Site) -> Site:
     """The server with no chats and its clock running."""
-    site_server.clock(forget=True, hold=None, indexed=None)
+    site_server.clock(forget=True, hold=None, indexed=None, busy=False)
     return site_server
 
 

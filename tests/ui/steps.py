@@ -13,10 +13,10 @@ RUN_ENDED = ".turn.over"
 Open = Callable[..., Any]
 
 
-def ask(page: Any, question: str) -> None:
+def ask(page: Any, question: str, until: str = ".question") -> None:
     page.fill(INPUT, question)
     page.press(INPUT, "Enter")
-    page.wait_for_selector(".question")
+    page.wait_for_selector(until)
 
 
 def run_example(page: Any, which: int = RESEARCH) -> None:

@@ -1,5 +1,7 @@
 """The chat within everybody's reach: contrast, phone, keyboard, assistive technology, hostile text, files."""
 
+import json
+import urllib.request
 from typing import Any
 
 import pytest
@@ -185,10 +187,43 @@ def test_a_chat_is_renamed_and_deleted(open_page: Open, site: Any) -> None:
     assert page.locator("[class*=st-key-thread_]").count() == 0
 
 
-def test_a_document_is_deleted_only_after_a_second_word(open_page: Open) -> None:
+SHOWN_DOCUMENTS = "document.querySelectorAll('.sx-doc').length === {}"
+
+
+def documents_of(site: Any) -> int:
+    """How many there are: a page that is still being drawn shows fewer."""
+    with urllib.request.urlopen(f"{site.url}/api/documents", timeout=60) as response:
+        return len(json.load(response)["documents"])
+
+
+def test_a_document_is_deleted_only_after_a_second_word(open_page: Open, site: Any) -> None:
+    before = documents_of(site)
     page = open_page("/documents")
-    page.wait_for_selector(".sx-doc")
-    before = page.locator(".sx-doc").count()
+    page.wait_for_function(SHOWN_DOCUMENTS.format(before))
+    page.locator("[class*=st-key-ask_] button").first.click()
+    page.wait_for_selector("[class*=st-key-do_] button")
+    assert documents_of(site) == before
+    page.click("[class*=st-key-do_] button")
+    page.wait_for_function(SHOWN_DOCUMENTS.format(before - 1))
+
+
+def test_a_document_that_could_not_be_deleted_is_said_to_be_there(open_page: Open, site: Any) -> None:
+    site.clock(busy=True)
+    page = open_page("/documents")
+    page.wait_for_function(SHOWN_DOCUMENTS.format(documents_of(site)))
     page.locator("[class*=st-key-ask_] button").first.click()
     page.click("[class*=st-key-do_] button")
-    page.wait_for_function(f"document.querySelectorAll('.sx-doc').length === {before - 1}")
+    page.wait_for_selector("[role=alert] >> text=The index is busy.")
+
+
+def test_a_message_whose_answer_was_lost_is_sent_again_as_the_same_message(open_page: Open, site: Any) -> None:
+    site.clock(hold=3)
+    page = open_page()
+    page.click("text=Review the plan first")
+    ask(page, "!lost on the way", until=".st-key-problem")
+    page.click("text=Send again")
+    page.wait_for_selector(".st-key-problem", state="detached")
+    page.wait_for_selector(".question >> text=!lost on the way")
+    told = site.clock()
+    assert len(told["runs"]) == 1
+    assert told["sent"][0]["review_plan"] is True

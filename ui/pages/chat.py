@@ -5,7 +5,7 @@ from html import escape
 
 import streamlit as st
 
-from ui import fallback, look, session, uploads
+from ui import fallback, look, session, trouble, uploads
 from ui.client import ApiProblem, Json
 from ui.runview import runview
 
@@ -30,7 +30,7 @@ def page(info: Json, threads: list[Json]) -> None:
     else:
         _conversation(info)
     with st.bottom:
-        _problem()
+        trouble.again(st.session_state[GRAPH])
         uploads.progress(on_ready=_ask)
         st.chat_input(
             "Ask a follow-up" if session.thread() else "Ask anything, or drop files here",
@@ -150,20 +150,6 @@ def _try(call: Callable[[], None]) -> None:
 
 
 # ---- foot
-
-
-def _problem() -> None:
-    """What went wrong last: a sentence, the next move, and the question that was not sent."""
-    told = session.problem()
-    if not told:
-        return
-    with st.container(key="problem", horizontal=True, vertical_alignment="center", gap="small"):
-        words = f"<i class='sx-mark sx-failed'></i><b>{escape(told['text'])}</b> {escape(told['fix'])}"
-        question = f"<br><q>{escape(told['question'][:300])}</q>" if told["question"] else ""
-        st.html(f"<p role='alert'>{words}{question}</p>")
-        if told["question"] and st.button("Send again", key="send_again"):
-            session.ask(told["question"], told["graph"] or st.session_state[GRAPH])
-            st.rerun()
 
 
 def _meanwhile() -> None:

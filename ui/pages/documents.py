@@ -4,7 +4,7 @@ from html import escape
 
 import streamlit as st
 
-from ui import look, session, uploads
+from ui import look, session, trouble, uploads
 from ui.client import ApiProblem, Json
 
 SHOWN = 200
@@ -18,6 +18,7 @@ def page(info: Json) -> None:
     with st.container(key="header", horizontal=True, vertical_alignment="center"):
         st.html("<p class='sx-title'>Documents</p>", width="stretch")
     st.html("<h1 class='sx-h1'>What the agents may cite</h1>")
+    trouble.once()
     listed = _load()
     if listed is None:
         return

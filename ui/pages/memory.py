@@ -5,7 +5,7 @@ from html import escape
 
 import streamlit as st
 
-from ui import look, session
+from ui import look, session, trouble
 from ui.client import ApiProblem, Json
 
 SHOWN = 200
@@ -22,6 +22,7 @@ def page() -> None:
         st.html("<p class='sx-title'>Memory</p>", width="stretch")
     st.html("<h1 class='sx-h1'>What is kept about you</h1>")
     st.html("<p class='sx-lead'>Agents read it as evidence. Nobody else sees it, and what you delete is gone.</p>")
+    trouble.once()
     rows = _load()
     if rows is None:
         return
