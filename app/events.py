@@ -219,7 +219,8 @@ class Translator(AsyncCallbackHandler):
     async def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """A model failed, or nobody waits for it any more."""
         if call := self._calls.pop(run_id, None):
-            self._event("llm.finished", call.span, call.parent, {"error": _sentence(error)})
+            outcome = {"error": _sentence(error), **call.latency(self._clock())}
+            self._event("llm.finished", call.span, call.parent, outcome)
 
     async def on_tool_start(
         self,

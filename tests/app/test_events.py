@@ -471,7 +471,8 @@ async def test_a_node_that_fails_says_why(scripted: Callable[..., Any]) -> None:
             translator.part(part)
 
     assert [event.type for event in events] == ["node.started", "llm.started", "llm.finished", "node.finished"]
-    assert events[2].data == {"error": "the endpoint is gone"}
+    assert events[2].data["error"] == "the endpoint is gone"
+    assert events[2].data["latency_s"] >= 0
     assert events[3].data == {"state": "failed", "reason": "the endpoint is gone"}
 
 
@@ -496,7 +497,8 @@ async def test_a_call_that_was_cancelled_was_stopped(scripted: Callable[..., Any
         await asking
 
     assert events[-1].type == "llm.finished"
-    assert events[-1].data == {"error": "stopped"}
+    assert events[-1].data["error"] == "stopped"
+    assert events[-1].data["latency_s"] >= 0
 
 
 async def test_a_tool_that_asks_a_person_has_not_ended(scripted: Callable[..., Any]) -> None:
