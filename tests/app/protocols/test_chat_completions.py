@@ -306,10 +306,8 @@ async def test_the_usual_address_is_the_same_door_and_no_other(server: House, ke
             await usual.chat.completions.create(model="gpt-9", messages=user("hello"))
         assert refusal.value.code == "model_not_found"
     async with httpx.AsyncClient(timeout=60) as http:
-        for path, status in (("/v1/threads", 404), ("/v1/../api/threads", 404), ("/threads", 404), ("/v1/mcp", 404)):
-            request = http.build_request("GET", server.url + path)
-            request.url = httpx.URL(server.url).copy_with(raw_path=path.encode())
-            assert (await http.send(request)).status_code == status, path
+        for path in ("/v1/threads", "/threads", "/v1/mcp", "/v1/v1/models", "/v1/api/threads"):
+            assert (await http.get(server.url + path)).status_code == 404, path
         foreign = await http.post(
             f"{server.url}/v1/chat/completions", json={}, headers={"origin": "http://evil.example"}
         )
