@@ -2,6 +2,8 @@
 
 import re
 
+from app.demo_model.program import program_in
+
 _WORDS = re.compile(
     r",?\s*\b(?:(?:in|of|with|using)\s+)?(?:at most|up to|no more than|not more than|under|below|within|in|about|"
     r"max(?:imum)?(?: of)?)\s+(\d[\d,]{0,6})\s+words?\b",
@@ -15,6 +17,12 @@ _AUDIENCE = re.compile(
 
 _DEED = re.compile(
     r"(?:\A|(?<=[.?!]))\s*((?:(?:and|then|also|please)[, ]+)*(?:save|store|keep|send|remember|write down)\s+\S.*)\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+
+_PROGRAM = re.compile(
+    r"(?:\A|[,.;?!]?\s+(?:and|then|also)(?:\s+also)?\s+|[.;?!]\s+)"
+    r"((?:plot|draw|chart|sketch|simulate|visuali[sz]e|compute|throw|roll|flip)\s+\S.*)\Z",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -37,6 +45,13 @@ def without_demands(text: str) -> str:
 
 
 def with_deed(text: str) -> tuple[str, str]:
-    """What is asked, and what is to be done: `How does X work? Save a note: Y.` -> both sentences apart."""
-    found = _DEED.search(text)
-    return (text[: found.start()].strip(), found[1].strip()) if found else (text, "")
+    """What is asked, and what is to be done: `How does X work? Save a note: Y.` -> both sentences apart.
+
+    To be done is also what a program can do, as in `What is X, and plot sin(x)`.
+    """
+    if found := _DEED.search(text):
+        return text[: found.start()].strip(), found[1].strip()
+    for found in _PROGRAM.finditer(text):
+        if program_in(found[1]):
+            return text[: found.start()].strip(), found[1].strip()
+    return text, ""

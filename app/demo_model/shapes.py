@@ -18,7 +18,6 @@ from app.demo_model.evidence import CITED
 from app.demo_model.fill import Filler
 from app.demo_model.followup import on_its_own
 from app.demo_model.parts import Parts, take_apart
-from app.demo_model.program import program_in
 from app.demo_model.readings import described
 from app.demo_model.titles import title_of
 from app.demo_model.words import clipped, content_stems, content_words, joined, sentences, stem, stems, word_set
@@ -112,15 +111,14 @@ class Shapes:
         )
         if with_deed(question)[0] == "":
             cues = ""  # who is to do it, says its own description
-        elif not last and program_in(question):
-            cues = "compute program simulation plot code"
         elif expression_in(question):
             cues = "calculate compute code coder analyst numbers math"
         asked, hints = content_stems(question), stems(cues)
 
-        def fit(role: str) -> int:
+        def fit(role: str) -> float:
             own = stems(role.replace("_", " ")) | content_stems(described(role, self.conversation.system))
-            return 2 * len(own & asked) + 3 * len(own & hints)
+            # of equal ones, who looks things up
+            return 2 * len(own & asked) + 3 * len(own & hints) + 0.5 * bool(own & stems("research facts documents"))
 
         return max(roles, key=lambda role: (fit(role), -roles.index(role)))
 

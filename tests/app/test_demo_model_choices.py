@@ -89,8 +89,13 @@ def test_of_two_equal_fields_nobody_is_better_placed() -> None:
         ("Please save a note: Y.", "", "Please save a note: Y."),
         ("How do I save a note?", "How do I save a note?", ""),
         ("What is X?", "What is X?", ""),
+        ("What is X, and plot sin(x) from 0 to 6", "What is X", "plot sin(x) from 0 to 6"),
+        ("Compare A and B. Simulate 60 throws of two dice", "Compare A and B", "Simulate 60 throws of two dice"),
+        ("simulate 60 throws of a die and plot how often each comes", "",
+         "simulate 60 throws of a die and plot how often each comes"),
+        ("Who plots the downfall of Rome, and plot twists?", "Who plots the downfall of Rome, and plot twists?", ""),
     ],
-)
+)  # fmt: skip
 def test_what_is_to_be_done_is_told_from_what_is_asked(text: str, asked: str, deed: str) -> None:
     assert with_deed(text) == (asked, deed)
 
