@@ -315,7 +315,7 @@ async def test_the_usual_address_is_the_same_door_and_no_other(server: House, ke
     assert (foreign.status_code, foreign.json()["error"]["type"]) == (403, "permission_error")
     assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
     assert keyed_server.settings.database_url
-    async with await open_pool(keyed_server.settings.database_url.get_secret_value(), max_size=1) as pool:
+    async with await open_pool(keyed_server.settings.database_url.get_secret_value(), max_size=2) as pool:
         await Keys(pool).add("ann")
     async with httpx.AsyncClient(timeout=60) as http:
         anonymous = await http.get(f"{keyed_server.url}/v1/models")
