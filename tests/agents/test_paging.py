@@ -224,6 +224,25 @@ async def test_the_window_is_the_smaller_of_what_is_set_and_what_is_told(
     assert bool(counter.counted) == (most < 10**6)
 
 
+class Bytes(Words):
+    """Of a tokenizer that has a token for each byte of some text: digits for most, foreign scripts for a few."""
+
+    async def count(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.encode()) for text in texts]
+
+
+@pytest.mark.parametrize("dense", ["1234567890" * 1_300, "ꙮ" * 4_500])
+async def test_text_of_a_token_for_each_byte_does_not_pass_the_window(
+    scripted: Callable[..., ScriptedModel], dense: str
+) -> None:
+    model, window = scripted([says("Long.")]), 12_000
+    context = replace(crew(model), counters={"large": Bytes(window)})
+
+    await run(agent(model), context, {"messages": [HumanMessage(dense), AIMessage("So many."), HumanMessage("Hm?")]})
+
+    assert sum(len(str(it.text).encode()) for it in model.asked[0].messages) < window
+
+
 async def test_a_short_conversation_is_sent_as_it_is(scripted: Callable[..., ScriptedModel]) -> None:
     model = scripted([says("Hello.")])
 

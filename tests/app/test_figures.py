@@ -39,12 +39,9 @@ async def test_a_long_question_is_counted_by_the_server_itself(
     demo: RecordedDemo, tmp_path: Path, database_url: str
 ) -> None:
     settings = Settings(
-        home=tmp_path,
-        database_url=SecretStr(database_url),
-        model_url=demo.url,
-        model="demo-large",
+        home=tmp_path, database_url=SecretStr(database_url), model_url=demo.url, model="demo-large",
         context_tokens=8_192,
-    )
+    )  # fmt: skip
     async with compose(settings, embed=False) as app:
         thread = (await app.runs.create_thread("chat"))["thread_id"]
         run_id = (await app.runs.start(thread, "chat", "What is a straggler? " + "It waits. " * 2_000))["run_id"]
