@@ -139,4 +139,4 @@ async def server() -> AsyncIterator[ScriptedServer]:
     await Models({}).aclose()
     listening.close()
     if scripted.busy:  # they end by themselves: their clients are gone
-        await asyncio.wait(scripted.busy, timeout=10)
+        await asyncio.wait(scripted.busy, timeout=60)

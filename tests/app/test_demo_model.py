@@ -52,7 +52,7 @@ def url() -> Iterator[str]:
     process = start(*INSTANT)
     yield url_of(process)
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.fixture
@@ -339,7 +339,8 @@ def test_pace_is_kept(url: str) -> None:
     with httpx.stream("POST", f"{url}/chat/completions", json=body) as answer:
         arrivals = [time.monotonic() - began for line in answer.iter_lines() if '"content"' in line]
     assert arrivals[0] >= 0.05
-    assert arrivals[-1] - arrivals[0] >= 0.05  # tokens are spread, not sent at once
+    # spread, not sent at once: a reader that is held up gets many together, but none before its time
+    assert arrivals[-1] >= 0.05 + 0.05
 
 
 # -- the process
@@ -369,13 +370,13 @@ def process_ends_under(client: httpx.Client, request: httpx.Request, process: "s
     url = str(request.url).removesuffix("/chat/completions")
     until(lambda: stats(url)["in_flight"] == 1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
-    thread.join(10)
+    assert process.wait(60) == 0
+    thread.join(90)
     assert not thread.is_alive()
 
 
 def until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -397,7 +398,7 @@ def test_it_ends_when_its_parent_is_killed() -> None:
     assert parent.stdout.read() == ""  # ends when the last writer, the child, has ended
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/models")
-    parent.wait(10)
+    parent.wait(60)
 
 
 def test_a_port_in_use_is_named() -> None:
@@ -407,7 +408,7 @@ def test_a_port_in_use_is_named() -> None:
         [sys.executable, "-m", "app.demo_model", "--port", port], capture_output=True, text=True, timeout=30
     )
     process.terminate()
-    process.wait(10)
+    process.wait(60)
     assert second.returncode == 1
     assert f"127.0.0.1:{port}" in second.stderr
     assert "Traceback" not in second.stderr

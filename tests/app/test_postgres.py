@@ -334,5 +334,5 @@ async def test_a_freed_lock_wakes_the_workers(database_url: str, pool: Pool, cha
         async with await AsyncConnection.connect(database_url, autocommit=True) as listener:
             await listener.execute(f'listen "{channel}"')
             await rows(pool, "select procrastinate_finish_job_v1(%s, 'succeeded', false)", job["id"])
-            woken = [notify.payload async for notify in listener.notifies(timeout=10, stop_after=1)]
+            woken = [notify.payload async for notify in listener.notifies(timeout=60, stop_after=1)]
     assert woken == [f'{{"type" : "job_inserted", "job_id" : {job["id"]}}}']

@@ -440,7 +440,7 @@ async def test_of_many_workers_one_does_it_each_hour(pool: Pool) -> None:
         hours = [row["hour"] for row in await (await connection.execute(asked, (CHORE,))).fetchall()]
     assert len(hours) == len(set(hours)) > 0  # two, when minute 17 passes during the test
     worker = asyncio.create_task(queues[0].work(2))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         await news.wait()
     worker.cancel()
     await asyncio.wait([worker])
@@ -475,7 +475,7 @@ async def test_a_turn_whose_worker_died_in_it_is_taken_up_by_another(pool: Pool)
         )  # fmt: skip
     assert await queue.take_back() == 1
     worker = asyncio.create_task(queue.work(2))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         await news.wait()
     worker.cancel()
     await asyncio.wait([worker])

@@ -45,7 +45,7 @@ class House:
 
     async def until(self, run_id: str, *statuses: str) -> Mapping[str, Any]:
         """The run's row once its status is one of these; woken by its events, not by a clock."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             async for _ in self.journal.follow(run_id):
                 if (run := await self.runs.run(run_id))["status"] in statuses:
                     return run
@@ -55,7 +55,7 @@ class House:
 
     async def until_true(self, run_id: str, condition: Callable[[], Awaitable[bool]]) -> None:
         """Come back when the condition holds; looked at whenever something happens in the run."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             async for _ in self.journal.follow(run_id):
                 if await condition():
                     return

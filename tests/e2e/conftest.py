@@ -16,7 +16,7 @@ from playwright.async_api import Browser, async_playwright, expect
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 READY_S = 60
 
-expect.set_options(timeout=20_000)  # a crowded machine is slow, not wrong
+expect.set_options(timeout=60_000)  # a crowded machine is slow, not wrong
 
 
 class Running:

@@ -26,7 +26,7 @@ class Api:
     """The same server by HTTP, to set a scene and to see what is stored."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=f"{url}/api", timeout=20)
+        self._http = httpx.Client(base_url=f"{url}/api", timeout=60)
 
     def start(self, graph: str, question: str, thread_id: str = "", **more: Any) -> tuple[str, str]:
         """Thread and run of a question."""

@@ -18,6 +18,7 @@ from graphs.scheduling import Finding, run_plan
 
 FOUR = ("a", "b", "c", "d")
 pytestmark = pytest.mark.timeout(60)
+TIME_JUMPS = True
 
 
 def done(sub: SubTask, text: str = "") -> Finding:

@@ -26,7 +26,7 @@ def children() -> set[int]:
 
 
 def wait_until(true: Callable[[], object]) -> None:
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + 60
     while not true() and time.monotonic() < give_up_at:
         time.sleep(0.005)
 

@@ -65,7 +65,7 @@ class House:
         """Go down as the product does: streams first."""
         self.app.journal.close()
         self.server.should_exit = True
-        self.thread.join(30)
+        self.thread.join(90)
         assert not self.thread.is_alive()
 
     def http(self, key: str | None = None, **more: Any) -> httpx.Client:

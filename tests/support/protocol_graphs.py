@@ -99,7 +99,7 @@ class Gates:
 
     async def reached(self, question: str) -> None:
         """Come back when the node stands there; it runs in another thread's loop."""
-        assert await asyncio.to_thread(self._reached[question].wait, 30)
+        assert await asyncio.to_thread(self._reached[question].wait, 90)
 
     def open(self, question: str) -> None:
         """Let it go on, now and whenever it comes again."""

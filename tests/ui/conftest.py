@@ -39,7 +39,7 @@ class Site:
         body = json.dumps(told).encode()
         headers = {"content-type": "application/json"}
         request = urllib.request.Request(f"{self.url}/api/fixture/clock", body, headers, method="POST")
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
 
@@ -54,7 +54,7 @@ def start() -> tuple[subprocess.Popen[bytes], Site]:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            urllib.request.urlopen(f"{site.url}/api/info", timeout=5).close()
+            urllib.request.urlopen(f"{site.url}/api/info", timeout=START_S).close()
             return process, site
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.1)
@@ -65,7 +65,7 @@ def start() -> tuple[subprocess.Popen[bytes], Site]:
 def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(10)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -117,7 +117,7 @@ def open_page(profile: Any, site: Site) -> Iterator[Callable[..., Any]]:
     ) -> Any:
         page = profile.new_page()
         pages.append(page)
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)  # a crowded machine is slow, not wrong
         page.set_viewport_size({"width": width, "height": height})
         motion = "reduce" if still else "no-preference"
         page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion=motion)

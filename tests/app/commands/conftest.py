@@ -40,7 +40,7 @@ class DemoModel:
 
     def _ask(self, method: str, body: bytes | None = None) -> None:
         request = urllib.request.Request(f"{self.url}/demo/faults", body, method=method)
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=60).close()
 
 
 @dataclass
@@ -88,7 +88,7 @@ def demo_model() -> Iterator[DemoModel]:
     assert process.stdout is not None
     yield DemoModel(json.loads(process.stdout.readline())["url"])
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.fixture(autouse=True)

@@ -127,7 +127,7 @@ def test_after_kill_9_every_row_is_answered_once(
 ) -> None:
     process, mine = _half_done(sextant, demo_model, stopped, files)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)
     demo_model.recover()
     done = sextant.run("batch", *map(str, files), "--graph", "chat", "--concurrency", "8")
     assert (done.returncode, done.stdout) == (0, f"8 rows: 8 answered (4 of them before), 0 failed. {files[1]}\n"), (
@@ -177,7 +177,7 @@ def test_after_kill_9_a_team_goes_on_with_what_is_missing(
     sextant.wait_for(lambda: sextant.rows("select to_regclass('run_events')")[0]["to_regclass"])
     sextant.wait_for(lambda: [it["task"] for it in sextant.rows(reports, "agent.finished", LED)] == done)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)
     demo_model.recover()
     again = sextant.run("batch", *map(str, files), "--graph", "team")
     assert (again.returncode, again.stdout) == (0, f"1 rows: 1 answered, 0 failed. {files[1]}\n"), again.stderr

@@ -127,7 +127,7 @@ def test_a_terminal_gets_the_live_view_then_the_answer(sextant: Any) -> None:
     except OSError:  # how Linux says that the other side is closed
         pass
     os.close(ours)
-    assert process.wait(30) == 0
+    assert process.wait(90) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert b"\x1b[1A" in shown or b"\x1b[2K" in shown  # drawn in place
     assert "✓ Plan" in text

@@ -79,7 +79,7 @@ async def test_a_stream_announces_a_call_by_name_before_its_arguments(server: An
     async def script(x: Any) -> None:
         await x.start_stream()
         await x.event(x.call_delta("", id="call_1", name="add"))
-        await asyncio.wait_for(seen.wait(), 10)
+        await asyncio.wait_for(seen.wait(), 60)
         for piece in ('{"a": ', "1}"):
             await x.event(x.call_delta(piece))
         await x.event(x.delta("tool_calls"))

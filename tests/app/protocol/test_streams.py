@@ -181,7 +181,7 @@ async def cut_after(server: House, size: int) -> AsyncIterator[str]:
         assert cuts, "nothing was cut"
     finally:
         proxy.close()
-        await asyncio.wait(serving, timeout=10)
+        await asyncio.wait(serving, timeout=60)
 
 
 @pytest.mark.filterwarnings("ignore:Reconnecting without a Last-Event-ID")  # cut before the first event was whole
