@@ -7,9 +7,10 @@ opened is told to a `Switch`, which other processes read every second; who canno
 Beside it stands the retry budget. A success earns half a retry, up to ten; so a service that answers four times of
 five can be asked three times, and one that answers nothing is asked ten times more in all, not three times as often.
 
-Libraries, looked at in November 2026: purgatory and its kin are typed and asynchronous, but share through Redis, with a
-read for each call, and let every process probe; aiobreaker rests since 2021; pybreaker and circuitbreaker know one
-process only. None of them has a budget. Limiters (limits, pyrate-limiter) are a round trip for each call once shared.
+Libraries, by their own documentation in November 2026: purgatory is typed and asynchronous and shares through Redis;
+aiobreaker and pybreaker can share through Redis too, pybreaker's asynchronous calls being Tornado's. None that we found
+shares through a Postgres, says that one caller of all processes is the probe, or keeps a budget of retries. Of the
+limiters, pyrate-limiter shares through Redis or Postgres and limits through Redis and others, at a round trip a call.
 """
 
 import asyncio

@@ -23,6 +23,7 @@ asked, once, and that word also counts as the approval.
 
 import hashlib
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -31,10 +32,14 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain.tools.tool_node import ToolCallRequest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, ToolException
+from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, interrupt
 
+from agents.errors import RunLost
 from agents.guard import why_ask
 from agents.tools.contract import Contract, contract_of
+
+log = logging.getLogger(__name__)
 
 MAX_SHOWN_CHARS = 120
 ToolHandler = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
@@ -114,8 +119,8 @@ def key_of(runtime: Any) -> EffectKey:
     return EffectKey(str(info.thread_id), str(info.checkpoint_ns), str(runtime.tool_call_id))
 
 
-class OnceOnly(AgentMiddleware[Any, Any]):
-    """Ask first where the contract or what was read before says so; then let each effect happen once."""
+class AskFirst(AgentMiddleware[Any, Any]):
+    """A person before a call, where the contract or what was read before says so. Once, however often it is tried."""
 
     def __init__(self, grants: frozenset[str] = frozenset()) -> None:
         """`grants`: tools that the role may call without a person, whatever was read before."""
@@ -123,24 +128,45 @@ class OnceOnly(AgentMiddleware[Any, Any]):
         self._grants = grants
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
-        contract = contract_of(request.tool)
-        ledger: Ledger | None = getattr(request.runtime.context, "ledger", None)
-        once = contract.effect not in ("read", "idempotent") and ledger is not None
-        call = request.tool_call
-        earlier = await ledger.elsewhere(call["name"], call["args"]) if once and ledger else None
-        if earlier:
+        if request.tool is None:  # there is no such tool: LangGraph says so, and nobody needs to be asked
+            return await handler(request)
+        try:
+            asked = await self._asked(request)
+        except (GraphBubbleUp, RunLost):
+            raise
+        except Exception as error:
+            log.warning("nobody could be asked about a call of %s", request.tool_call["name"], exc_info=error)
+            return _observation(request, f"It was not called: nobody could be asked about it ({type(error).__name__}).")
+        return await handler(asked) if isinstance(asked, ToolCallRequest) else asked
+
+    async def _asked(self, request: ToolCallRequest) -> ToolCallRequest | ToolMessage:
+        """The call that may be made, or what is to be observed instead of it."""
+        contract, call = contract_of(request.tool), request.tool_call
+        ledger = _ledger_of(request, contract)
+        if ledger and (earlier := await ledger.elsewhere(call["name"], call["args"])):
             decision = _decided(_repeat(request, earlier))
             if decision.get("decision") == "use":
                 return _restored(request, earlier.result)
-            if decision.get("decision") != "again":
-                return _observation(request, "A person decided not to do it a second time.")
-        elif (why := why_ask(request, contract, self._grants)) or contract.approval:
-            decision = _decided(_approval(request, contract, why))
-            if decision.get("decision") == "reject":
-                return _observation(request, f"A person said no: {decision.get('reason') or 'no reason given'}.")
-            if decision.get("decision") == "edit":
-                request = request.override(tool_call={**request.tool_call, "args": dict(decision["args"])})
-        if ledger is None or not once:
+            no = _observation(request, "A person decided not to do it a second time.")
+            return request if decision.get("decision") == "again" else no
+        why = why_ask(request, contract, self._grants)
+        if not (why or contract.approval):
+            return request
+        decision = _decided(_approval(request, contract, why))
+        if decision.get("decision") == "edit":
+            return request.override(tool_call={**call, "args": dict(decision["args"])})
+        if decision.get("decision") == "approve":
+            return request
+        return _observation(request, f"A person said no: {decision.get('reason') or 'no reason given'}.")
+
+
+class OnceOnly(AgentMiddleware[Any, Any]):
+    """Each effect happens once."""
+
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolMessage | Command[Any]:
+        contract = contract_of(request.tool)
+        ledger = _ledger_of(request, contract)
+        if ledger is None or request.tool is None:
             return await handler(request)
         return await self._once(request, handler, contract, ledger)
 
@@ -185,6 +211,12 @@ class OnceOnly(AgentMiddleware[Any, Any]):
         if isinstance(result, ToolMessage):
             await ledger.end(key, _recorded(result))
         return result
+
+
+def _ledger_of(request: ToolCallRequest, contract: Contract) -> Ledger | None:
+    """Where this call is written down; None for one that may be repeated, and where there is no run."""
+    ledger: Ledger | None = getattr(request.runtime.context, "ledger", None)
+    return None if contract.effect in ("read", "idempotent") else ledger
 
 
 def _decided(question: Mapping[str, Any]) -> Mapping[str, Any]:

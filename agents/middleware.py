@@ -22,7 +22,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from agents.allowance import WARN_AT, Allowance
 from agents.allowed import OnlyAllowed
 from agents.breaker import Breakers, Open
-from agents.effects import OnceOnly
+from agents.effects import AskFirst, OnceOnly
 from agents.errors import ModelRefusedRequest, ModelUnavailable, ToolFailed
 from agents.guard import MarkOrigins
 from agents.handing import EndAtHandover
@@ -236,8 +236,9 @@ def stack(
     call: list[AgentMiddleware[Any, Any]] = [
         RetryModel(breakers=calling.breakers),
         KeepBudget(),
+        AskFirst(grants),
         GuardTools(calling),
-        OnceOnly(grants),
+        OnceOnly(),
         CallService(calling),
     ]
     return [*loop, *([shaping] if shaping else []), *call]

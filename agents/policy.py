@@ -1,9 +1,10 @@
 """Tool calls as calls of services: one policy for all, driven by each tool's contract.
 
-`GuardTools` stands outside of approvals and the effect ledger: rate, deadline, retries within the service's budget, the
-size of a result, an old answer where a read fails, the fallback. `CallService` stands inside, where a call is really
-made: the breaker, the service's places, a thread of ours for a tool that blocks. So a result that the ledger knows is
-returned whatever the breaker says, and a call that the breaker refused is known not to have happened.
+`GuardTools` stands outside of the effect ledger, and inside of approvals, which are no part of an attempt: rate,
+deadline, retries within the service's budget, the size of a result, an old answer where a read fails, the fallback.
+`CallService` stands inside, where a call is really made: the breaker, the service's places, a thread of ours for a tool
+that blocks. So a result that the ledger knows is returned whatever the breaker says, and a call that the breaker
+refused is known not to have happened.
 
 A thread cannot be stopped. One that outlives its deadline is left behind and counted until it ends; when
 `MAX_THREADS` are at work or left behind, further calls of blocking tools are refused.
