@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 import psycopg
@@ -46,7 +47,7 @@ FITS = 0.28
 them, at most 0.26 with questions about each other and 0.25 with questions about the field guide."""
 
 _FIELDS = "key, text, kind, version, author, written_at, about, coalesce(thread_id, '') as scope"
-_LATEST = "select version, author, about, text from memories where owner = %s and key = %s and newest"
+_LATEST = f"select {_FIELDS} from memories where owner = %s and key = %s and newest"
 _INSERT = f"""
 insert into memories (owner, key, version, kind, thread_id, author, about, text)
 values (%(owner)s, %(key)s, %(version)s, %(kind)s, nullif(%(scope)s, ''), %(author)s, %(about)s, %(text)s)
@@ -84,7 +85,7 @@ class PostgresMemory:
     def __init__(self, pool: Pool, embedder: Embedder | None) -> None:
         self._pool, self._embedder = pool, embedder
         self._shelves: OrderedDict[tuple[str, str], _Shelf] = OrderedDict()
-        self._building: dict[tuple[str, str], asyncio.Lock] = {}
+        self._building = WeakValueDictionary[tuple[str, str], asyncio.Lock]()  # one for as long as somebody builds
 
     # -- keeping -----------------------------------------------------------------------------------------------------
 
@@ -107,6 +108,8 @@ class PostgresMemory:
         async with self._connected() as connection, connection.transaction():
             await connection.execute(_MARK, (owner, scope))  # locks the shelf: one writer at a time
             there = await (await connection.execute(_LATEST, (owner, put["key"]))).fetchone()
+            if there:
+                _refuse_another(there, kind, scope)
             if there and (there["text"], there["about"]) == (text, about):
                 return await self._one(connection, owner, put["key"])
             version = there["version"] if there else 0
@@ -207,7 +210,8 @@ class PostgresMemory:
     async def _shelf(self, owner: str, scope: str) -> _Shelf | None:
         """The shelf as it is now; None when nothing is on it."""
         place = (owner, scope)
-        async with self._building.setdefault(place, asyncio.Lock()):
+        building = self._building.setdefault(place, asyncio.Lock())
+        async with building:
             async with self._connected() as connection:
                 sql = "select mark from memory_marks where owner = %s and shelf = %s"
                 row = await (await connection.execute(sql, place)).fetchone()
@@ -218,8 +222,7 @@ class PostgresMemory:
                 shelf = self._shelves[place] = await self._built(owner, scope, row["mark"])
         self._shelves.move_to_end(place)
         while len(self._shelves) > MAX_SHELVES:
-            old, _ = self._shelves.popitem(last=False)
-            self._building.pop(old, None)
+            self._shelves.popitem(last=False)
         return shelf
 
     async def _built(self, owner: str, scope: str, mark: int) -> _Shelf:
@@ -262,6 +265,14 @@ def _checked(text: str) -> str:
     if not 0 < len(text) <= MAX_TEXT_CHARS:
         raise ToolFailed("memory", f"{len(text):,} characters of 1 to {MAX_TEXT_CHARS:,}", "keep one short statement")
     return text
+
+
+def _refuse_another(there: dict[str, Any], kind: Kind, scope: str) -> None:
+    """A thing that is kept stays what it is, and on its shelf: what was said in one conversation is no fact of all."""
+    if (there["kind"], there["scope"]) == (kind, scope):
+        return
+    what = f"a {there['kind']}" + (" of another conversation" if there["kind"] == kind else "")
+    raise ToolFailed(f"memory {there['key']}", f"it is {what}, not a {kind}", "remember something new instead")
 
 
 def _indexed(row: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Memory on a real database: versions, owners apart, found by meaning, shared by processes, rebuilt from its rows."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
@@ -224,6 +225,37 @@ async def test_kinds_and_conversations_are_apart(memory: PostgresMemory, pool: P
     await rows(pool, "delete from threads returning 1")
     assert await found("page", "t1") == []
     assert await found("fact") == ["assistant"]
+
+
+async def test_a_thing_stays_what_it_is(memory: PostgresMemory, pool: Pool) -> None:
+    """A page of one conversation does not become a fact of all of them because somebody corrects it as one."""
+    await rows(
+        pool, "insert into threads (thread_id, owner, title, graph) values ('t1', 'ann', 'T', 'chat') returning 1"
+    )
+    page = await memory.keep("ann", "The code is 1.", author="You", kind="page", scope="t1")
+    lesson = await memory.keep("ann", "Say it first.", author="critic", kind="lesson", about="Name the code")
+
+    for it, said in ((page, "it is a page"), (lesson, "it is a lesson")):
+        with pytest.raises(ToolFailed, match=f"memory {it.key}: {said}, not a fact; "):
+            await memory.keep("ann", "The code is 2.", author="assistant", key=it.key, expected_version=1)
+    with pytest.raises(ToolFailed, match="of another conversation"):
+        await memory.keep("ann", "2.", author="You", kind="page", scope="t2", key=page.key, expected_version=1)
+
+    changed = await memory.keep("ann", "The code is 2.", author="You", kind="page", scope="t1", key=page.key,
+                                expected_version=1)  # fmt: skip
+    assert (changed.version, changed.kind, changed.scope) == (2, "page", "t1")
+
+
+async def test_looking_for_what_nobody_kept_leaves_nothing_behind(memory: PostgresMemory) -> None:
+    async def held() -> int:
+        gc.collect()
+        return sum(isinstance(it, asyncio.Lock) for it in gc.get_objects())
+
+    await memory.recall("ann", "the code", kinds=("page",), scope="t")
+    before = await held()
+    for n in range(50):  # as a conversation each
+        assert await memory.recall("ann", "the code", kinds=("page",), scope=f"t{n}") == []
+    assert await held() <= before + 1
 
 
 async def test_what_cannot_be_kept_is_said_and_what_is_no_text_is_mended(memory: PostgresMemory) -> None:
