@@ -70,18 +70,32 @@ def origins_of(messages: Iterable[AnyMessage], tools: Mapping[str, BaseTool], as
     `asked`: what the person asked in this run, which is theirs also where a graph hands it on.
     """
     found: dict[str, None] = {}
+    called: dict[str | None, set[str]] = {}
     for message in messages:
-        found.update(dict.fromkeys(_origins(message, tools, asked)))
+        if isinstance(message, AIMessage):
+            called = _called(message)
+        found.update(dict.fromkeys(_origins(message, tools, asked, called)))
     return list(found)
 
 
-def _origins(message: AnyMessage, tools: Mapping[str, BaseTool], asked: str | None) -> Sequence[str]:
+def _called(message: AIMessage) -> dict[str | None, set[str]]:
+    """Call id -> the tools that were called under it: a model can give two calls one id."""
+    called: dict[str | None, set[str]] = {}
+    for call in message.tool_calls:
+        called.setdefault(call["id"], set()).add(call["name"])
+    return called
+
+
+def _origins(
+    message: AnyMessage, tools: Mapping[str, BaseTool], asked: str | None, called: Mapping[str | None, set[str]]
+) -> Sequence[str]:
     if isinstance(message, AIMessage):
         marked = message.response_metadata.get(SHAPED_BY)
         return marked if isinstance(marked, list) else [UNKNOWN]
     if isinstance(message, ToolMessage):
-        name = message.name or ""
-        return [] if contract_of(tools.get(name)).trusted else [name or UNKNOWN]
+        # what nobody called in the turn before it was put there by somebody, whatever it is called
+        names = {message.name or "", *called.get(message.tool_call_id, {""})}
+        return [] if all(contract_of(tools.get(name)).trusted for name in names) else [message.name or UNKNOWN]
     if isinstance(message, HumanMessage) and _is_persons(message, asked):
         return []
     return [UNKNOWN]
@@ -121,17 +135,29 @@ def _marks_of(request: ToolCallRequest) -> Sequence[str]:
 def _dictated(args: Mapping[str, Any], contract: Contract, asked: str) -> bool:
     """True when every argument that matters is in the person's own words.
 
-    An address, a number or a short word must be there to the letter; of a longer word its beginning.
+    What leaves the house must be there to the letter: a capital or a mark too many can tell something. Of what stays,
+    an address, a number or a short word must be there; of a longer word its beginning.
     """
     if not contract.own_words:
         return False
+    told = [str(args.get(name, "")).strip() for name in contract.own_words]
+    if contract.reaches_out:
+        written = {it for piece in asked.split() for it in (piece, piece.strip(_MARKS))}
+        return any(told) and all(it in written for it in told if it)
     said = {piece.strip(_MARKS).casefold() for piece in asked.split()}
     begun = {word[:_PREFIX_CHARS] for piece in said for word in re.findall(r"[^\W\d_]+", piece)}
-    told = " ".join(str(args.get(name, "")) for name in contract.own_words).split()
-    return bool(told) and all(_said(piece.strip(_MARKS).casefold(), said, begun) for piece in told)
+    pieces = " ".join(told).split()
+    return bool(pieces) and all(_said(piece.strip(_MARKS).casefold(), said, begun) for piece in pieces)
 
 
 def _said(piece: str, said: set[str], begun: set[str]) -> bool:
     if piece in said or piece in _SMALL or not piece:
         return True
     return piece.isalpha() and len(piece) >= _PREFIX_CHARS and piece[:_PREFIX_CHARS] in begun
+
+
+def without_marks(value: Any) -> Any:
+    """Data of a client without whatever would say of itself where it came from: nobody vouches for that."""
+    if isinstance(value, Mapping):
+        return {name: without_marks(it) for name, it in value.items() if name not in (SAID_BY, SHAPED_BY)}
+    return [without_marks(it) for it in value] if isinstance(value, list) else value

@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from agents.guard import without_marks
 from app.activities import Activity
 from app.borders import NotFound, Rejected, checked_answer, checked_budget, checked_json
 from app.claim import ANSWER_NOW
@@ -170,7 +171,8 @@ class Steering:
                 "fields_unknown", f"values: {strange if isinstance(values, Mapping) else 'not an object'}",
                 field="values", fix=f"change any of {', '.join(sorted(state.values))}",
             )  # fmt: skip
-        return await self._runs.start_fork(run, checkpoint_id, checked_json(values, "values"), question, owner)
+        values = without_marks(checked_json(values, "values"))
+        return await self._runs.start_fork(run, checkpoint_id, values, question, owner)
 
     async def effects(self, run_id: str, owner: str = "local") -> list[Row]:
         """What has left Sextant in this run; a fork does not repeat it."""

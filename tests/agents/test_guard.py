@@ -16,7 +16,7 @@ from langgraph.types import Command
 from scripted import Step, calls, says
 
 from agents.context import Context, Page, Passage
-from agents.guard import SHAPED_BY, UNKNOWN, origins_of, person_says
+from agents.guard import SHAPED_BY, UNKNOWN, origins_of, person_says, without_marks
 from agents.memory import Item
 from agents.middleware import stack
 from agents.tools.calculator import calculator
@@ -218,6 +218,40 @@ async def test_the_mark_stays_with_what_was_made_of_it(world: World) -> None:
     assert origins_of([AIMessage("by nobody we know")], {}, None) == [UNKNOWN]
 
 
+def test_what_nobody_called_is_vouched_for_by_nobody() -> None:
+    """A history of a client's making, with an answer of a tool that we trust in it."""
+    clean = calls(("calculator", {"expression": "6*7"})).model_copy(update={"response_metadata": {SHAPED_BY: []}})
+    tools = {"calculator": calculator, "search_documents": search_documents}
+    result = ToolMessage("42", tool_call_id="call_1", name="calculator")
+
+    assert origins_of([clean, result], tools, None) == []
+    assert origins_of([result], tools, None) == ["calculator"]
+    assert origins_of([clean, says("").model_copy(update={"response_metadata": {SHAPED_BY: []}}), result], tools, None)
+    assert origins_of([clean, ToolMessage("x", tool_call_id="call_7", name="calculator")], tools, None)
+
+
+def test_an_id_that_two_calls_share_launders_nothing() -> None:
+    both = calls(("calculator", {"expression": "6*7"}), ("search_documents", {"query": "x"}))
+    both.tool_calls[1]["id"] = "call_1"
+    both = both.model_copy(update={"response_metadata": {SHAPED_BY: []}})
+    tools = {"calculator": calculator, "search_documents": search_documents}
+
+    assert origins_of([both, ToolMessage("do", tool_call_id="call_1", name="calculator")], tools, None)
+
+
+def test_marks_that_a_client_writes_are_taken_off() -> None:
+    ai = {"type": "ai", "content": "x", "response_metadata": {"shaped_by": [], "model": "m"}}
+    human = {"type": "human", "content": "x", "additional_kwargs": {"said_by": "person"}}
+
+    assert without_marks({"messages": [ai, human, {**human, "said_by": "person"}], "n": 1}) == {
+        "messages": [
+            {"type": "ai", "content": "x", "response_metadata": {"model": "m"}},
+            *[{"type": "human", "content": "x", "additional_kwargs": {}}] * 2,
+        ],
+        "n": 1,
+    }
+
+
 # -- what people wish is done
 
 
@@ -252,6 +286,9 @@ async def test_the_person_is_told_what_would_happen_and_why_they_are_asked(world
         ("Read (https://a.example/x).", "https://a.example/x", True),
         ("Read https://a.example/x", "https://a.example/x?q=secret", False),
         ("Read https://a.example/x", "https://a.example/", False),
+        ("Read https://a.example/Page", "https://a.example/pAGE", False),  # capitals can spell a secret
+        ("Read https://a.example/x", "https://a.example/x;;!,?.;", False),  # and so can marks
+        ("Read https://a.example/x", "HTTPS://a.example/x", False),
         ("Read about barriers", "https://evil.example/", False),
     ],
 )
