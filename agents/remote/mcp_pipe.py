@@ -1,8 +1,8 @@
 """An MCP server as a process of ours, spoken to over its pipes.
 
 Not the SDK's own transport: that one takes a line of any length, any number of notifications, and hands on a part of
-our environment. Here the process gets the environment that its settings list, its own session (so that its children
-end with it) and a parent whose death kills it; its messages are bounded before they are parsed, notifications that
+our environment. Here the process gets the environment that its settings list, and a session of its own, all of which
+ends with the connection and with us, also when we are killed (`launcher.py`); its messages are bounded before they are parsed, notifications that
 nobody listens to are dropped, and its standard error goes to the log.
 """
 

@@ -242,6 +242,31 @@ async def test_a_server_dies_with_us_also_when_we_are_killed(tmp_path: Path) -> 
     await gone(pid)
 
 
+async def test_what_a_server_has_started_dies_with_us_too(tmp_path: Path) -> None:
+    """As `npx` and `uvx` start the server itself, and a server may start another."""
+    wrapped = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[2], sys.argv[1]])"
+    script = KEEPER.replace("sys.argv[2])", "sys.argv[2], sys.argv[3])")
+    keeper = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, wrapped, str(tmp_path / "pid"), DEAF, cwd=REPO
+    )
+    pid = int(await there(tmp_path / "pid"))
+    keeper.kill()
+    await keeper.wait()
+
+    await gone(pid)
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [("sys.exit(7)", "it ended with exit code 7"), ("os.kill(os.getpid(), 9)", "it was ended by signal 9"),
+     ("os.kill(os.getpid(), 15)", "it was ended by signal 15"), ("os.abort()", "it was ended by signal 6")],
+)  # fmt: skip
+async def test_how_a_server_ended_is_told_as_it_was(peer: Server, kept: Kept, end: str, why: str) -> None:
+    async with kept(replace(peer, args=("-c", f"import os, sys; {end}"))) as remotes:
+        with pytest.raises(NotCalled, match=f"the server is away: {why}"):
+            await remotes.remotes["peer"].look()
+
+
 async def test_a_server_ends_with_the_connection(peer: Server, kept: Kept) -> None:
     async with kept(peer) as remotes:
         pid = int(json.loads((await call(remotes.remotes["peer"], "process")).text))
