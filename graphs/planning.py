@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.tools import BaseTool
 
 from agents.agent import roles_of, tools_of
 from agents.asking import ask_for
@@ -14,6 +15,7 @@ from agents.context import Context
 from agents.errors import Unreadable
 from agents.planner import Plan, SubTask
 from agents.tools.contract import contract_of
+from agents.tools.remote import offered_tools
 from graphs.gaps import spared
 from graphs.plans import BadPlan, Forecast, checked, single
 from graphs.scheduling import Finding, Remedies
@@ -45,7 +47,7 @@ def remedies(context: Context) -> Remedies:
     def safe_twice(sub: SubTask) -> bool:
         if sub.role in context.peers:  # nobody here knows what it does
             return False
-        tools = tools_of(context.agents[sub.role])
+        tools = [*tools_of(context.agents[sub.role]), *_offered(context, sub.role)]
         contracts = [contract_of(tool) for tool in tools if not sub.tools or tool.name in sub.tools]
         return all(it.effect in ("read", "idempotent") and not it.approval for it in contracts)
 
@@ -61,6 +63,11 @@ def remedies(context: Context) -> Remedies:
         return next((other for other in plan.tasks if other.role in may and other.question.strip()), None)
 
     return Remedies(safe_twice, instead)
+
+
+def _offered(context: Context, role: str) -> Sequence[BaseTool]:
+    """What servers of others offer a role now, which no assembled agent knows of."""
+    return offered_tools(context.remotes, role) if context.remotes else ()
 
 
 async def second_plan(context: Context, question: str, plan: Plan, findings: Sequence[Finding]) -> Plan | None:

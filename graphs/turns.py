@@ -57,7 +57,7 @@ async def briefed(context: Context, sub: SubTask, question: str, regard: str, se
 def round_of(turns: Iterable[SubTask]) -> tuple[str, int]:
     """The last round that was called, and its number."""
     last = list(turns)[-1].id.partition(".")[0]
-    return last, int(last[0])
+    return last, int(last.rstrip("b"))
 
 
 def rounds_in(plan: Plan) -> str:

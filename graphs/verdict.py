@@ -1,6 +1,7 @@
 """Which of several proposals stands: the one all agree on, the one a judge chooses, or the one that most support."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from string import ascii_uppercase
 
@@ -42,9 +43,10 @@ async def _chosen(context: Context, question: str, texts: Mapping[str, str]) -> 
     proposals = (f"Proposal {letter}:\n\n{texts[name]}" for letter, name in names.items())
     parts = [f"Question: {question}", *proposals, f"Passages:\n\n{await look_up(context, question)}"]
     verdict = await ask_for(context, "judge", Verdict, "\n\n".join(parts))
-    winner = names.get(verdict.best.strip().upper()[-1:])
-    if winner is None:
+    named = {letter for letter in re.findall("[A-Z]+", verdict.best.upper()) if letter in names}
+    if len(named) != 1:
         raise Unreadable.of("judge", "Verdict", f"no proposal is called {verdict.best[:40]!r}")
+    winner = names[named.pop()]
     return winner, f"The judge chose the {winner}'s proposal: {verdict.reason.strip()}"
 
 

@@ -17,7 +17,7 @@ from agents.allowance import Allowance, Budget
 from agents.errors import RunLost
 from agents.judge import Verdict
 from graphs import debate
-from graphs.turns import TOO_LIKE
+from graphs.turns import AGAIN, TOO_LIKE, round_of, turn
 
 TIME_JUMPS = True
 
@@ -195,13 +195,28 @@ async def test_without_a_judge_a_vote_decides_and_the_answer_says_so(failure: st
     assert [gap["title"] for gap in ran.state["missing"]] == ["Judge"]
 
 
-async def test_a_judge_that_names_no_proposal_has_not_decided() -> None:
-    model = ByRole(script(judge=[fills(Verdict(best="the green one", reason="."))]))
+@pytest.mark.parametrize("best", ["A.", "a", "Proposal A", "**A**", "(A)"])
+async def test_a_judge_may_name_a_proposal_as_people_do(best: str) -> None:
+    ran = await debated(ByRole(script(judge=[fills(Verdict(best=best, reason="It cites the figure."))])))
+
+    assert "The judge chose the " in answer(ran)
+
+
+@pytest.mark.parametrize("best", ["the green one", "A or B", "D", ""])
+async def test_a_judge_that_names_no_proposal_has_not_decided(best: str) -> None:
+    model = ByRole(script(judge=[fills(Verdict(best=best, reason="."))]))
 
     ran = await debated(model)
 
-    assert "no proposal is called 'the green one'" in answer(ran)
+    assert f"no proposal is called '{best}'" in answer(ran)
     assert "By vote" in answer(ran)
+
+
+def test_rounds_are_counted_beyond_nine() -> None:
+    turns = [turn(str(nth), "sceptic", QUESTION) for nth in (1, 9, 10)]
+
+    assert round_of(turns) == ("10", 10)
+    assert round_of([turn("1", "sceptic", QUESTION), turn(AGAIN, "sceptic", QUESTION)]) == (AGAIN, 1)
 
 
 async def test_a_vote_costs_no_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,16 @@ from demo import recorded_demo
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
+from mcp_kept import MemoryPins
 from scripted import ScriptedModel, calls, fills, says
 
 from agents.agent import Agent, assemble
 from agents.asking import ask_for
 from agents.errors import ModelUnavailable
 from agents.planner import Plan, SubTask
+from agents.remote.definitions import definition_of
+from agents.remote.remotes import Remotes
+from agents.remote.servers import Server
 from agents.tools.calculator import calculator
 from agents.tools.notes import save_note
 from graphs import research
@@ -91,7 +95,10 @@ async def test_a_sub_agent_is_told_what_it_needs_and_nothing_else(scripted: Call
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        (fills(planned(("1", ""), role="plumber")), "sub-task 1: unknown role 'plumber'; there are programmer, researcher"),
+        (
+            fills(planned(("1", ""), role="plumber")),
+            "sub-task 1: unknown role 'plumber'; there are programmer, researcher",
+        ),
         (fills(planned(("1", "2"), ("2", "1"))), "sub-tasks wait for each other"),
         (fills(planned(("1", "9"))), "sub-task 1: depends on 9, which the plan does not hold"),
         (fills(Plan(tasks=[], note="")), "tasks: 0 of 1 to 64"),
@@ -406,6 +413,24 @@ async def test_only_what_can_be_repeated_safely_has_a_twin_or_a_second_try(scrip
     assert unsafe(sub.model_copy(update={"tools": ["calculator"]}))
     assert risky.again
     assert await risky.again(sub, Finding("1", "Part 1", "failed")) is None  # and the planner was not asked
+
+
+async def test_tools_of_others_count_too_when_a_part_may_be_done_twice(scripted: Callable[..., Any]) -> None:
+    """Whatever a server offers a role now may be called by both of a pair."""
+    pins = MemoryPins()
+    does = definition_of({"name": "do", "description": "Does it.", "inputSchema": {"type": "object"}})
+    assert does
+    await pins.approve("far", [does], "ann")
+    remotes = Remotes([Server("far", command="-", roles=("researcher",))], pins, None)  # type: ignore[arg-type]
+    (sub,) = planned(("1", "")).tasks
+    twin = remedies(replace(crew(scripted({})), remotes=remotes)).twin
+    assert twin
+    assert twin(sub)
+
+    remotes.remotes["far"].pinned = await pins.of("far")
+    remotes.remotes["far"].defined = {"do": does}
+    assert not twin(sub)
+    assert twin(sub.model_copy(update={"tools": ["search_documents"]}))
 
 
 async def test_the_demo_model_plans_without_figures_and_nothing_more_when_all_is_found() -> None:
