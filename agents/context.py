@@ -12,6 +12,7 @@ from agents.blackboard import Blackboard
 from agents.counting import Counter
 from agents.effects import Ledger
 from agents.memory import Memory
+from agents.policy import Calling
 from agents.remote.remotes import Remotes
 from agents.sandbox.box import Sandbox
 from retrieval.documents import Hit
@@ -122,6 +123,8 @@ class Context:
     """Model role -> its way of counting tokens; a role without one is estimated."""
     remotes: Remotes | None = None
     """Servers whose approved tools some roles may call; None where there are none."""
+    calling: Calling = field(default_factory=Calling)
+    """What all agents of the process share when they call services: for code that calls one without an agent."""
     peers: Mapping[str, str] = field(default_factory=dict)
     """Roles that are remote agents -> their one line for planners. They are among `agents` too."""
     paged: dict[str, Any] = field(default_factory=dict)

@@ -12,6 +12,7 @@ A thread cannot be stopped. One that outlives its deadline is left behind and co
 
 import asyncio
 import functools
+import json
 import logging
 import random
 import threading
@@ -23,7 +24,6 @@ from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import orjson
 from langchain.agents.middleware import AgentMiddleware
 from langchain.tools.tool_node import ToolCallRequest
 from langchain_core.callbacks import adispatch_custom_event
@@ -45,6 +45,8 @@ MAX_THREADS = 32
 MAX_STALE_KEPT = 256
 RETRY_BASE_S = 0.2
 RETRY_MAX_S = 2.0
+STALE = "[stale:"
+"""What an old answer begins with."""
 
 Result = ToolMessage | Command[Any]
 ToolHandler = Callable[[ToolCallRequest], Awaitable[Result]]
@@ -236,7 +238,7 @@ class GuardTools(AgentMiddleware[Any, Any]):
         if found is None:
             return None
         age_s, answer = found
-        note = f"[stale: this answer is {age_s:,.0f} s old; now {request.tool_call['name']} failed: {problem}]\n"
+        note = f"{STALE} this answer is {age_s:,.0f} s old; now {request.tool_call['name']} failed: {problem}]\n"
         call_id = request.tool_call["id"] or ""
         return answer.model_copy(update={"content": note + str(answer.text), "tool_call_id": call_id, "id": None})
 
@@ -245,7 +247,7 @@ def _read_key(request: ToolCallRequest) -> bytes:
     """Equal for the same question of the same person."""
     owner = getattr(getattr(request.runtime, "context", None), "owner", "")
     asked = [owner, request.tool_call["name"], request.tool_call["args"]]
-    return orjson.dumps(asked, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    return json.dumps(asked, sort_keys=True, default=str).encode()  # also for half a character, which is no UTF-8
 
 
 def _failed(request: ToolCallRequest, problem: str) -> ToolMessage:

@@ -115,6 +115,7 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
             remotes=remotes,
             sandbox=await stack.enter_async_context(running_code(settings)),
             peers=lines,
+            calling=calling,
         )
         store = await stack.enter_async_context(opened_store(pool))
         retention = retention_of(settings, pool)
