@@ -2,8 +2,8 @@
 
 Not the SDK's own transport: that one takes a line of any length, any number of notifications, and hands on a part of
 our environment. Here the process gets the environment that its settings list, and a session of its own, all of which
-ends with the connection and with us, also when we are killed (`launcher.py`); its messages are bounded before they are parsed, notifications that
-nobody listens to are dropped, and its standard error goes to the log.
+ends with the connection and with us, also when we are killed (`launcher.py`). Its messages are bounded before they are
+parsed, notifications that nobody listens to are dropped, and its standard error goes to the log.
 """
 
 import asyncio

@@ -129,12 +129,12 @@ def checked_values(activity: Activity, data: Any, field: str, max_chars: int) ->
     return values
 
 
-def checked_messages(data: Any, field: str, max_chars: int) -> list[dict[str, Any]]:
+def checked_messages(data: Any, field: str, max_chars: int, most: int = MAX_MESSAGES) -> list[dict[str, Any]]:
     """Messages as LangChain reads them: `type` for what a client may call `role`, content as text."""
     messages = data if isinstance(data, list) else [data]
-    if not 0 < len(messages) <= MAX_MESSAGES:
-        raise Rejected("messages_invalid", f"{field}: {len(messages)} messages", field=field, limit=MAX_MESSAGES,
-                       actual=len(messages), fix=f"send 1 to {MAX_MESSAGES}")  # fmt: skip
+    if not 0 < len(messages) <= most:
+        raise Rejected("messages_invalid", f"{field}: {len(messages)} messages", field=field, limit=most,
+                       actual=len(messages), fix=f"send 1 to {most:,}")  # fmt: skip
     return [_message(message, f"{field}.{at}", max_chars) for at, message in enumerate(messages)]
 
 

@@ -1,7 +1,7 @@
 """Graphs as agents and runs as tasks, in A2A's words: cards, tasks, artefacts, questions. Pure.
 
 A task is a run: its id is the run's, its context is the conversation. The answer is an artefact of two parts, the text
-as a reader sees it and its sources as data.
+as a reader sees it and, as data, its sources, what is missing, and what was made beside it.
 """
 
 import re
@@ -35,6 +35,7 @@ from app.activities import Activity
 from app.borders import Rejected, checked_answer
 from app.events import json_safe
 from app.plan_answers import checked_plan_answer
+from app.protocols.openai_words import made_by
 from app.protocols.unfetched import unfetched
 from graphs.reviewing import KIND
 
@@ -132,7 +133,7 @@ def answer(output: Row) -> Artifact | None:
     if not (text := unfetched(str(output.get("text") or output.get("answer") or ""))):
         return None
     sources = [{name: it.get(name) for name in _SHOWN} for it in output.get("sources", ())]
-    more = {"sources": sources, "missing": list(output.get("missing", ()))}
+    more = {"sources": sources, "missing": list(output.get("missing", ())), "artefacts": made_by(output)}
     return Artifact(artifact_id=ANSWER, name=ANSWER, parts=[_text(text), _data(more)])
 
 

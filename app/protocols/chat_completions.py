@@ -42,6 +42,8 @@ from app.replies import STILL_HERE, Streams
 log = logging.getLogger(__name__)
 
 SYSTEM = ("system", "developer")
+MAX_TURNS = 1_000
+"""Messages of one request: a front-end sends the whole conversation each time."""
 ROLES = (*SYSTEM, "user", "assistant")
 REFUSED = (
     "tools", "functions", "tool_choice", "function_call", "stop", "logprobs", "top_logprobs", "audio", "prediction",
@@ -163,7 +165,7 @@ def conversation(given: list[dict[str, Any]], max_chars: int) -> list[dict[str, 
                            field=f"messages.{at}.role", actual=str(message.get("role"))[:50],
                            fix=f"choose one of {', '.join(ROLES)}")  # fmt: skip
     checked = checked_messages([{name: it.get(name) for name in ("role", "content")} for it in given], "messages",
-                               max_chars)  # fmt: skip
+                               max_chars, MAX_TURNS)  # fmt: skip
     told = [{**it, "type": "human"} for it in checked if it["type"] == "system"]
     turns = [it for it in checked if it["type"] != "system" and it["content"].strip()]
     if not turns or turns[-1]["type"] != "human":

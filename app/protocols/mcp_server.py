@@ -2,9 +2,9 @@
 
 A tool call is a run of its own and stays like any other: its result names run and thread, and `thread_id` goes on with
 it. The same `sextant.idempotencyKey` in the `_meta` of a call is the same run. What the run does is told in progress
-notifications to a client that asks for them. A cancelled request stops its run; so does the end of a session. A run
-that asks a person ends the call and says so: the person answers on the page. A model wrote the question, so the guard
-counts it as read, and no effect follows from it without a person's yes.
+notifications to a client that asks for them. A cancelled request stops its run, and so does the end of a session; a
+connection that breaks stops nothing. A run that asks a person ends the call and says so: the person answers on the
+page. A model wrote the question, so the guard counts it as read, and no effect follows from it without a person's yes.
 """
 
 import asyncio

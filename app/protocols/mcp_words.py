@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.events import json_safe
+from app.protocols.openai_words import made_by
 from app.protocols.unfetched import unfetched
 from app.words import call_words
 from retrieval.documents import Hit
@@ -22,6 +23,7 @@ ANSWER_SCHEMA: Json = {
         "text": {**_TEXT, "description": "the answer, with citations as [1]"},
         "sources": {**_OBJECTS, "description": "what the numbers stand for: n, document, title, heading, page, quote"},
         "missing": {**_OBJECTS, "description": "parts that could not be answered, and why"},
+        "artefacts": {**_OBJECTS, "description": "figures and files: id, name, media_type, size, path on this server"},
         "asks": {**_OBJECTS, "description": "what a person has to answer on the page before it goes on"},
     },
     "required": ["run_id", "thread_id", "status", "text", "sources", "missing", "asks"],
@@ -69,6 +71,7 @@ def answer(run: Row) -> Json:
         "text": unfetched(str(output.get("text") or "")),
         "sources": list(output.get("sources") or ()),
         "missing": list(output.get("missing") or ()),
+        "artefacts": made_by(output),
         "asks": [it if isinstance(it, Mapping) else {"question": it} for it in run["asked"]],
     }
     safe: Json = json_safe(content)

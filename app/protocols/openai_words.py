@@ -121,6 +121,14 @@ def sources_of(output: Row) -> str:
     return "\n\nSources:\n" + "\n".join([*map(_source, sources[:MAX_SOURCES]), *more])
 
 
+def made_by(output: Row) -> list[Json]:
+    """What a run has made beside its text, and where its owner finds it."""
+    return [
+        {**{name: it.get(name) for name in ("id", "name", "media_type", "size")}, "path": f"/api/artefacts/{it['id']}"}
+        for it in output.get("artefacts") or ()
+    ]
+
+
 def _source(source: Row) -> str:
     parts = dict.fromkeys(str(source[name]) for name in ("title", "heading") if source.get(name))
     page = f", page {source['page']}" if source.get("page") else ""

@@ -1,5 +1,6 @@
 """Graphs that speak, cite and repeat what they were told, for tests of the protocols that carry answers."""
 
+from dataclasses import asdict
 from typing import Any
 
 from langchain_core.language_models import GenericFakeChatModel
@@ -54,6 +55,20 @@ async def draw(state: ChatState) -> dict[str, Any]:
     return {"messages": [await model.ainvoke(state["messages"])]}
 
 
+@tool(response_format="content_and_artifact")
+async def make(name: str, runtime: Any) -> tuple[str, dict[str, Any]]:
+    """Keep a file."""
+    kept = await runtime.context.artefacts.keep(name, "text/plain", b"Bees!")
+    return f"made {kept.name}", {"artefacts": [asdict(kept)]}
+
+
+async def make_one(state: ChatState, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Make a file, and say so."""
+    args = {"name": "bees.txt", "runtime": runtime}
+    await make.ainvoke({"type": "tool_call", "id": "1", "name": "make", "args": args})
+    return {"messages": [AIMessage("There it is.")]}
+
+
 async def say_twice(state: ChatState) -> dict[str, Any]:
     model = GenericFakeChatModel(messages=iter([AIMessage("Final words.")]))
     return {"messages": [await model.ainvoke(state["messages"])]}
@@ -88,4 +103,5 @@ def two() -> Builder:
 def speaking_graphs() -> dict[str, Builder]:
     """All of them."""
     return {"cites": one(cite), "retells": one(retell), "redrafts": two(), "approves": one(approve),
-            "weighs": one(weigh), "draws": one(draw)}  # fmt: skip
+            "weighs": one(weigh), "draws": one(draw),
+            "makes": one(make_one)}  # fmt: skip

@@ -291,3 +291,10 @@ async def test_a_picture_in_an_answer_is_written_out(agent: Agent) -> None:
     told = [it.artifact_update.artifact.parts[0].text for it in updates if it.HasField("artifact_update")]
     told.append(text_of(await agent.send("draws", "go")))
     assert all(unfetched(it) == it for it in told) and "evil.example" in told[-1]
+
+
+async def test_what_a_run_has_made_can_be_fetched_by_its_owner(agent: Agent, server: House) -> None:
+    task = await agent.send("makes", "go")
+    (file,) = MessageToDict(task.artifacts[0].parts[1].data)["artefacts"]
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(server.url + file["path"])).text == "Bees!"

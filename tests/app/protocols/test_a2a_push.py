@@ -28,6 +28,9 @@ from app.protocols.a2a_push import post
 
 Told = tuple[dict[str, str], Any]
 
+FOREIGN = "Bearer eyJhbGciOiJub25lIn0.eyJhdWQiOiJlbHNld2hlcmUifQ."
+"""A token that somebody issued for somebody else."""
+
 
 class Receiver:
     """A server that is told."""
@@ -155,10 +158,11 @@ async def test_a_task_of_another_principal_is_not_there(tmp_path: Path, postgres
         ):
             with pytest.raises(TaskNotFoundError):
                 await attempt
-        stranger = Agent(running)
-        with pytest.raises(Exception, match="401"):
-            await stranger.client("asks")
-        for it in (hers, his, stranger):
+        stranger, elsewhere = Agent(running), Agent(running, Authorization=FOREIGN)
+        for nobody in (stranger, elsewhere):
+            with pytest.raises(Exception, match="401"):
+                await nobody.client("asks")
+        for it in (hers, his, stranger, elsewhere):
             await it.close()
 
 

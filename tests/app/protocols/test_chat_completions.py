@@ -105,6 +105,14 @@ async def test_history_reaches_the_graph_as_turns_and_system_messages_as_the_per
     assert at_work(server, said.id.removeprefix("chatcmpl-"))["question"] == "three"
 
 
+async def test_a_long_conversation_is_taken_up_to_a_number(client: AsyncOpenAI) -> None:
+    turns: list[Any] = [{"role": role, "content": "x"} for _ in range(499) for role in ("user", "assistant")]
+    said = await client.chat.completions.create(model="says", messages=[*turns, *user("hello")])
+    assert said.choices[0].message.content == SAID
+    with pytest.raises(openai.BadRequestError, match="1 to 1,000"):
+        await client.chat.completions.create(model="says", messages=[*turns, *turns[:2], *user("hello")])
+
+
 async def test_requests_share_nothing(client: AsyncOpenAI) -> None:
     for text in ("first", "second"):
         said = await client.chat.completions.create(model="retells", messages=user(text))

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from house import House
+from house import House, house
 from mcp import ClientSession, types
 from mcp.client.streamable_http import streamable_http_client
-from protocol_graphs import SAID, Gates
+from protocol_graphs import SAID, Gates, protocol_graphs
 from pydantic import AnyUrl
 
 from agents.guard import UNKNOWN
@@ -81,6 +82,15 @@ async def test_a_picture_in_an_answer_is_written_out(server: House) -> None:
         drawn = await session.call_tool("draws", {"question": "go"})
     for told in (text(drawn), (drawn.structuredContent or {})["text"]):
         assert unfetched(told) == told and "evil.example" in told
+
+
+async def test_what_a_run_has_made_can_be_fetched_by_its_owner(server: House) -> None:
+    async with client(server) as session:
+        made = (await session.call_tool("makes", {"question": "go"})).structuredContent or {}
+    (file,) = made["artefacts"]
+    assert (file["name"], file["media_type"], file["size"]) == ("bees.txt", "text/plain", 5)
+    with server.http() as http:
+        assert http.get(server.url + file["path"]).text == "Bees!"
 
 
 async def test_a_conversation_goes_on(server: House) -> None:
@@ -272,6 +282,30 @@ def test_a_session_is_its_owners(keyed_server: House, keys: dict[str, str]) -> N
     assert httpx.post(url, json=PING, headers=asking("bob", **session), timeout=60).status_code == 404
     assert httpx.delete(url, headers=asking("bob", **session), timeout=60).status_code == 404
     assert httpx.post(url, json=PING, headers=asking("ann", **session), timeout=60).status_code == 200
+
+
+async def test_a_connection_that_breaks_stops_nothing_and_gives_its_place_back(tmp_path: Path, postgres: str) -> None:
+    gates = Gates()
+    body = {"jsonrpc": "2.0", "id": 3, "method": "tools/call",
+            "params": {"name": "waits", "arguments": {"question": "broken"}}}  # fmt: skip
+    with house(tmp_path, postgres, protocol_graphs(gates), max_streams=1) as few:
+        url = f"{few.url}/api/mcp"
+        async with httpx.AsyncClient(headers=HEADERS, timeout=60) as http:
+            opened = await http.post(url, json=INITIALIZE)
+            session = {"mcp-session-id": opened.headers["mcp-session-id"]}
+            await http.post(url, json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=session)
+            async with http.stream("POST", url, json=body, headers=session):
+                await gates.reached("broken")
+                assert (await http.post(url, json=PING, headers=session)).status_code == 429
+            for _ in range(500):  # once the server has noticed
+                if (await http.post(url, json=PING, headers=session)).status_code == 200:
+                    break
+            else:
+                raise AssertionError("the place was never given back")
+            gates.open("broken")
+        with few.http() as http_:
+            (thread,) = http_.get("threads").json()["threads"]
+            assert answer_of(http_, thread["run_id"]) == "done: broken"
 
 
 # -- whose words they are --------------------------------------------------------------------------------------------
