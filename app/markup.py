@@ -32,11 +32,23 @@ _UNFINISHED = re.compile(r"\s?\[[0-9A-Za-z_-]{0,40}(?:[,;]\s?[0-9A-Za-z_-]{0,40}
 def blocks(markdown: str, numbers: Mapping[str, int], *, streaming: bool = False) -> Blocks:
     """Parse `markdown`; `numbers` gives each known citation key the number its reader sees.
 
-    With `streaming`, a citation that is only half there is held back until its other half arrives.
+    With `streaming`, a citation that is only half there is held back until its other half arrives, and what has begun
+    to be bold is bold.
     """
-    text = _UNFINISHED.sub("", markdown) if streaming else markdown
+    text = _closed(_UNFINISHED.sub("", markdown)) if streaming else markdown
     root = SyntaxTreeNode(_MARKDOWN.parse(text))
     return _children(root, numbers)
+
+
+def _closed(text: str) -> str:
+    """The text with the bold words that its last line begins brought to an end."""
+    line = text[text.rfind("\n") + 1 :]
+    if line.count("**") % 2 == 0 or "`" in line or text.count("```") % 2:
+        return text
+    words = text.rstrip()
+    if words.endswith("**"):
+        return words[:-2]
+    return words + ("*" if words.endswith("*") else "**")
 
 
 def visible_host(href: str) -> str | None:

@@ -166,10 +166,16 @@ class Api:
         return response.json() if response.content else {}
 
 
+def sentence(words: str) -> str:
+    """`question: it is empty` -> `Question: it is empty.`"""
+    words = words.strip()
+    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith(('.', '!', '?', '…')) else '.'}" if words else ""
+
+
 def _problem(response: httpx.Response) -> ApiProblem:
     try:
         told = response.json()["error"]
-        return ApiProblem(str(told["message"]), str(told.get("fix") or ""), response.status_code)
+        return ApiProblem(sentence(str(told["message"])), sentence(str(told.get("fix") or "")), response.status_code)
     except (ValueError, KeyError, TypeError):
         words = f"The server answered {response.status_code} without saying why."
         return ApiProblem(words, "Its log has the cause.", response.status_code)

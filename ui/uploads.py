@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from ui import session
-from ui.client import ApiProblem, Json, UploadPart
+from ui.client import ApiProblem, Json, UploadPart, sentence
 
 _KEY = "uploads"
 _POLL_S = 0.5
@@ -91,8 +91,7 @@ def _rest(upload: Json, seen: Json) -> str:
 
 def _sentences(*parts: object) -> str:
     """Reasons and fixes as sentences: `a damaged PDF` -> `A damaged PDF.`"""
-    told = (str(part).strip().rstrip(".") for part in parts if part)
-    return " ".join(f"{words[:1].upper()}{words[1:]}." for words in told)
+    return " ".join(sentence(str(part)) for part in parts if part)
 
 
 def _all() -> list[dict[str, Any]]:

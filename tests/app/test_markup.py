@@ -84,6 +84,20 @@ def test_a_stream_cut_inside_a_citation_shows_nothing_of_it(cut):
     assert blocks("said so " + "[3f9a1c, 77ab01]"[:cut], NUMBERS, streaming=True) == [["p", {}, ["said so"]]]
 
 
+@pytest.mark.parametrize("cut", range(1, len("**Key points** of")))
+def test_a_stream_cut_inside_bold_words_never_shows_their_stars(cut):
+    [[tag, _, inner]] = blocks("So: " + "**Key points** of"[:cut], NUMBERS, streaming=True)
+    assert tag == "p"
+    if cut != 1:  # a lone star may be one
+        assert "*" not in json.dumps(inner)
+    assert cut < 3 or ["strong", {}, ["Key points"[: max(0, cut - 2)].rstrip()]] in inner
+
+
+def test_stars_in_code_are_no_bold_words():
+    assert blocks("a `2**3", NUMBERS, streaming=True) == [["p", {}, ["a `2**3"]]]
+    assert blocks("```\n2**3", NUMBERS, streaming=True) == [["pre", {}, ["2**3"]]]
+
+
 def test_a_finished_text_keeps_an_open_bracket():
     assert blocks("array [3f", NUMBERS) == [["p", {}, ["array [3f"]]]
 

@@ -170,6 +170,19 @@ def test_a_refused_question_is_not_lost(open_page: Open) -> None:
     assert page.locator(".st-key-problem button", has_text="Send again").count() == 1
 
 
+def test_half_a_character_does_not_lose_the_question(open_page: Open, site: Any) -> None:
+    """Typed as a clipboard may bring it; Streamlit would drop the whole message."""
+    site.clock(hold=3)
+    page = open_page()
+    page.locator(INPUT).evaluate("""field => {
+      const set = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set;
+      set.call(field, 'half ' + String.fromCharCode(0xD83D) + ' a character');
+      field.dispatchEvent(new Event('input', {bubbles: true}));
+    }""")
+    page.press(INPUT, "Enter")
+    page.wait_for_selector(".question >> text=half \ufffd a character")
+
+
 def test_a_chat_is_renamed_and_deleted(open_page: Open, site: Any) -> None:
     site.clock(hold=30)
     page = open_page()

@@ -48,11 +48,11 @@ def test_what_a_person_does_to_a_run_has_a_route_each():
     assert json.loads(sent[-1][1]) == {"answer": {"decision": "approve"}}
 
 
-def test_an_error_keeps_its_sentence_and_its_fix():
-    told = {"error": {"code": "question_too_long", "message": "question: 9 of 8 characters", "fix": "Shorten it."}}
+def test_an_error_and_its_fix_are_sentences():
+    told = {"error": {"code": "question_too_long", "message": "question: 9 of 8 characters", "fix": "shorten it"}}
     with api(lambda _: httpx.Response(422, json=told)) as client, pytest.raises(ApiProblem) as caught:
         client.info()
-    assert str(caught.value) == "question: 9 of 8 characters"
+    assert str(caught.value) == "Question: 9 of 8 characters."
     assert (caught.value.fix, caught.value.status) == ("Shorten it.", 422)
 
 

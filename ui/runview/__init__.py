@@ -17,7 +17,8 @@ from ui.marks import FAMILY, MARKS, RUN_STATES
 _HERE = Path(__file__).parent
 _SCRIPTS = ("dom", "marks", "words", "blocks", "feed", "commands", "graph", "axis", "lanes", "stop", "stages",
             "sources", "popover", "recover", "ledger", "panel", "chips", "fields", "requests", "schedule", "plan",
-            "branch", "advice", "compare", "made", "turn", "home", "voice", "pulse", "steering", "runview")  # fmt: skip
+            "branch", "advice", "compare", "made", "turn", "home", "voice", "pulse", "text", "steering",
+            "runview")  # fmt: skip
 _STYLES = ("runview", "panel", "steering", "plan", "after")
 
 

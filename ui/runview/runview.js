@@ -33,6 +33,7 @@ class Conversation {
     const { signal } = this.abort;
     this.scroller.addEventListener("scroll", () => this.onScroll(), { signal, passive: true });
     document.addEventListener("keydown", (event) => this.onKey(event), { signal });
+    document.addEventListener("input", mendText, { signal, capture: true });
     document.addEventListener("visibilitychange", () => this.onSeen(), { signal });
     for (const query of [WIDE, NARROW]) query.addEventListener("change", () => this.redraw(), { signal });
     this.grown = new ResizeObserver(() => this.thread && (this.follow ? this.toFoot(false) : this.onScroll()));
