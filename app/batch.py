@@ -35,6 +35,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from app.batch_rows import Row, encoded, read_rows
+from app.borders import Rejected
 from app.compose import App
 
 JSON = dict[str, Any]
@@ -101,11 +102,15 @@ class Batch:
     async def run(self) -> None:
         """Ask what has no answer yet; whatever happens, the output holds all that is answered."""
         self._app.activities[self._graph]
-        async with asyncio.TaskGroup() as tasks:
-            keepers = [tasks.create_task(self._watch()), tasks.create_task(self._keep_output())]
-            await self._ask_missing()
-            for keeper in keepers:
-                keeper.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                keepers = [tasks.create_task(self._watch()), tasks.create_task(self._keep_output())]
+                await self._ask_missing()
+                for keeper in keepers:
+                    keeper.cancel()
+        except Exception:
+            await self.write_output()
+            raise
         await self.write_output()
 
     async def stop(self) -> None:
@@ -157,7 +162,8 @@ class Batch:
         await runs.create_thread(self._graph, row.key, OWNER)
         run = await runs.start(row.key, self._graph, row.question, idempotency_key=row.key, owner=OWNER)
         if run["status"] in ("failed", "cancelled") and not run["pruned_at"]:
-            run = await self._app.steering.resume(run["run_id"], owner=OWNER)
+            with suppress(Rejected):  # another batch of the same rows was quicker
+                return await self._app.steering.resume(run["run_id"], owner=OWNER)
         return run
 
     async def _watch(self) -> None:

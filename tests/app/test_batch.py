@@ -1,14 +1,23 @@
-"""What a row of a batch, and `chat --json`, say of a run that has ended."""
+"""What a row of a batch, and `chat --json`, say of a run that has ended; and what one bad row costs the others."""
 
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from demo import RecordedDemo, recorded_demo
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
-from app.batch import result_of
+from app.batch import Batch, result_of
 from app.batch_rows import OURS, Row
+from app.compose import App, compose
+from app.settings import Settings
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 METERS = {"calls": 3, "tools": 2, "tokens_in": 70, "tokens_out": 20, "tokens_cached": 40, "cost_usd": 0.01}
@@ -65,3 +74,74 @@ def test_whatever_a_result_holds_is_a_field_of_ours(status: str, more: dict[str,
 @pytest.mark.parametrize("name", ["timing", "so_far", "budget_reached"])
 def test_a_field_of_the_input_with_such_a_name_comes_back_as_given(name: str) -> None:
     assert Row(1, 1, rest={name: 7, "tag": 8}).tail() == {"tag": 8, "given": {name: 7}}
+
+
+# -- a batch in this process -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def demo() -> AsyncIterator[RecordedDemo]:
+    async with recorded_demo() as made:
+        yield made
+
+
+@pytest.fixture
+async def app(demo: RecordedDemo, tmp_path: Path, database_url: str) -> AsyncIterator[App]:
+    home = tmp_path / "home"
+    settings = Settings(home=home, database_url=SecretStr(database_url), model_url=demo.url, model="demo-large")
+    async with compose(settings, embed=False) as app:
+        yield app
+
+
+def batch_of(app: App, folder: Path, *questions: str) -> Batch:
+    source = folder / "questions.jsonl"
+    source.write_text("".join(json.dumps(it) + "\n" for it in questions))
+    return Batch(app, "chat", source, folder / "answers.jsonl", concurrency=1)
+
+
+def written(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+
+
+class Hasty:
+    """Another batch of the same rows, which is always a moment quicker to let a failed one go on."""
+
+    def __init__(self, app: App) -> None:
+        self._steering = app.steering
+
+    async def resume(self, run_id: str, *, owner: str) -> dict[str, Any]:
+        await self._steering.resume(run_id, owner=owner)
+        return await self._steering.resume(run_id, owner=owner)
+
+
+async def test_two_batches_of_the_same_rows_do_not_trip_over_each_other(
+    app: App, demo: RecordedDemo, tmp_path: Path
+) -> None:
+    demo.faults({"match": "zanzibar", "status": 400})
+    await batch_of(app, tmp_path, "What of zanzibar?").run()
+    assert "error" in written(tmp_path)[0]
+
+    demo.faults()
+    async with asyncio.timeout(60):
+        await batch_of(replace(app, steering=Hasty(app)), tmp_path, "What of zanzibar?").run()  # type: ignore[arg-type]
+    assert written(tmp_path)[0]["answer"]
+
+
+class Broken:
+    """Cannot let anything go on."""
+
+    async def resume(self, run_id: str, *, owner: str) -> dict[str, Any]:
+        raise RuntimeError("unforeseen")
+
+
+async def test_what_was_answered_is_written_also_when_a_batch_ends_over_something_unforeseen(
+    app: App, demo: RecordedDemo, tmp_path: Path
+) -> None:
+    demo.faults({"match": "zanzibar", "status": 400})
+    await batch_of(app, tmp_path, "What of zanzibar?").run()
+
+    async with asyncio.timeout(60):
+        with pytest.raises(ExceptionGroup):
+            it = replace(app, steering=Broken())  # type: ignore[arg-type]
+            await batch_of(it, tmp_path, "What is a straggler?", "And a twin?", "What of zanzibar?").run()
+    assert [row["line"] for row in written(tmp_path) if row.get("answer")] == [1, 2]
