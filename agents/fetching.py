@@ -27,6 +27,8 @@ MAX_URL_CHARS = 2_000
 PORTS = frozenset((80, 443, 8080, 8443))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
+_OPEN_IPV6 = ipaddress.ip_network("2000::/3")
+"""All that was ever given out of it; the rest leads to this network, or nowhere."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NEVER = [
     ipaddress.ip_network(it)
@@ -74,8 +76,9 @@ async def fetch_url(
 
 
 async def _follow(url: str, max_bytes: int, inside: frozenset[str]) -> Fetched:
+    target: URL | None = None
     for _ in range(MAX_REDIRECTS + 1):
-        target = permitted(url, inside)
+        target, inside = redirected(target, url, inside)
         connector = aiohttp.TCPConnector(
             force_close=True, socket_factory=None if _key(target) in inside else _public_socket
         )
@@ -90,11 +93,20 @@ async def _follow(url: str, max_bytes: int, inside: frozenset[str]) -> Fetched:
                     url = str(target.join(URL(response.headers.get("Location", ""))))
             except aiohttp.InvalidURL as error:
                 raise _refused(url, "not a plain address") from error
-            except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:
+            except (aiohttp.ClientError, ssl.SSLError, zlib.error, OSError, ValueError) as error:
                 if private := _private_in(error):
                     raise _refused(url, str(private)) from error
                 raise ToolFailed(_shown(url), _in_words(error), "check the address") from error
     raise ToolFailed(_shown(url), f"more than {MAX_REDIRECTS} redirects", "try the address where it should end")
+
+
+def redirected(before: URL | None, url: str, inside: frozenset[str]) -> tuple[URL, frozenset[str]]:
+    """The next address, and what may be reached inside from here on: from the open web nobody is sent there.
+
+    Else a page that anybody wrote would choose what is asked of a server that only the operator's own words open.
+    """
+    left = before is not None and _key(before) not in inside
+    return permitted(url, inside := frozenset() if left else inside), inside
 
 
 def permitted(url: str, inside: Collection[str] = ()) -> URL:
@@ -128,7 +140,7 @@ def permitted(url: str, inside: Collection[str] = ()) -> URL:
 def why_private(address: Address) -> str:
     """Why an address is not of the open web, or "" when it is. An IPv4 address inside an IPv6 one counts as itself."""
     inner = _inner(address)
-    never = any(inner in network for network in _NEVER)
+    never = any(inner in network for network in _NEVER) or (inner.version == 6 and inner not in _OPEN_IPV6)
     if never or not inner.is_global or inner.is_multicast or inner.is_reserved:
         return f"{inner} is not an address of the open web"
     return ""

@@ -298,18 +298,20 @@ class CallService(AgentMiddleware[Any, Any]):
 
     async def _counted(self, request: ToolCallRequest, handler: ToolHandler, given: Pass) -> Result:
         """The call, and its end told to the breaker. A refusal in the tool's own words is an answer of its service."""
-        breakers = self._calling.breakers
+        breakers, counts = self._calling.breakers, not contract_of(request.tool).many_hosts
         try:
             result = await handler(request)
         except (GraphBubbleUp, RunLost):
             await breakers.give_back(given)
             raise
         except asyncio.CancelledError:
-            self._calling.cut[id(request.runtime)] = given
+            if counts:
+                self._calling.cut[id(request.runtime)] = given
             raise
         except Exception as error:
             answered = isinstance(error, RunError | ToolException) and not getattr(error, "retriable", False)
-            await breakers.leave(given, ok=answered, why=str(error) or type(error).__name__)
+            if counts or answered:
+                await breakers.leave(given, ok=answered, why=str(error) or type(error).__name__)
             raise
         await breakers.leave(given, ok=True)
         return result

@@ -125,9 +125,8 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         await worker.queue.open(pool)
         runs = Runs(pool, journal, worker.queue, activities, max_question_chars=settings.max_question_chars)
         steering = Steering(pool, worker.queue, runs, activities)
-        others = Peers(peers, cards)
-        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory, remotes, others,
-                  calling)  # fmt: skip
+        app = App(settings, pool, journal, models, corpus, runs, steering, activities, store, memory, remotes,
+                  Peers(peers, cards), calling)  # fmt: skip
         if embed:
             await _background(stack, _keep_indexed(app), "indexing")
         await _background(stack, push_for_ever(pool, runs, steering, settings.web_allowed), "push notifications")

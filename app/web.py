@@ -17,6 +17,12 @@ FRESH_S = 900.0
 """A page read again within this time is not fetched again."""
 KEPT = 64
 """Pages that a process keeps; the oldest goes first."""
+KEPT_CHARS = 20_000_000
+"""Of all of them together: a page can be as long as a book."""
+PARSE_S = 9.0
+"""Of one page: what is fetched and parsed ends before the deadline of whoever asked."""
+READERS = 2
+"""A page that hangs its reader holds up one of them."""
 _ENDINGS = {"text/html": ".html", "application/xhtml+xml": ".html", "text/markdown": ".md", "application/pdf": ".pdf"}
 
 
@@ -25,14 +31,21 @@ class _Kept:
     page: Page
     at: float
 
+    @property
+    def chars(self) -> int:
+        """How long it is."""
+        return sum(len(it.text) for it in self.page.passages)
+
 
 class Web:
     """Reads pages, and gives an older copy, marked as such, of one that cannot be reached now."""
 
-    def __init__(self, inside: Collection[str] = (), *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, inside: Collection[str] = (), *, clock: Callable[[], float] = time.monotonic, kept_chars: int = KEPT_CHARS
+    ) -> None:
         """`inside`: `host:port` of servers of this network that may be read all the same. `clock`: in seconds."""
-        self._inside, self._clock = frozenset(inside), clock
-        self._parsers = ParserPool(1)
+        self._inside, self._clock, self._kept_chars = frozenset(inside), clock, kept_chars
+        self._parsers = ParserPool(READERS, timeout_s=PARSE_S)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     async def read(self, url: str) -> Page:
@@ -47,11 +60,14 @@ class Web:
             if kept is None:
                 raise
             return replace(kept.page, age_s=self._clock() - kept.at, stale=True)
-        self._kept[key] = _Kept(page, self._clock())
-        self._kept.move_to_end(key)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        self._keep(key, _Kept(page, self._clock()))
         return page
+
+    def _keep(self, key: str, kept: _Kept) -> None:
+        self._kept.pop(key, None)
+        self._kept[key] = kept
+        while len(self._kept) > KEPT or sum(it.chars for it in self._kept.values()) > self._kept_chars:
+            self._kept.popitem(last=False)
 
     async def _parsed(self, got: Fetched) -> Page:
         name = "page" + _ENDINGS.get(got.media_type, ".txt")

@@ -56,6 +56,9 @@ class Contract:
     service: str = ""
     """What stands behind it: tools of one service share its breaker, its retry budget and its places. "": itself."""
 
+    many_hosts: bool = False
+    """Each call may be of another service: that one fails says nothing of the next, so no breaker opens over it."""
+
     max_parallel: int = 32
     """Calls of the service at once, by all agents of a process; more wait for a place, inside the deadline."""
 

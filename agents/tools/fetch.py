@@ -78,9 +78,14 @@ def _as_source(page: Page, passage: Passage) -> dict[str, Any]:
 
 _INSTEAD = "Say that the page could not be read, and answer from what you have."
 _READS = "Opens {url} on the web; its host learns this address."
-with_contract(
-    fetch_page,
-    Contract(
-        timeout_s=20, retries=1, effect="read", reaches_out=True, own_words=("url",), sentence=_READS, fallback=_INSTEAD
-    ),
+_CONTRACT = Contract(
+    timeout_s=20,
+    retries=1,
+    effect="read",
+    reaches_out=True,
+    own_words=("url",),
+    many_hosts=True,
+    sentence=_READS,
+    fallback=_INSTEAD,
 )
+with_contract(fetch_page, _CONTRACT)

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from agents.errors import Refused, RunError, ToolFailed
-from agents.fetching import MAX_REDIRECTS, fetch_url, permitted, why_private
+from agents.fetching import MAX_REDIRECTS, fetch_url, permitted, redirected, why_private
 
 PRIVATE = [
     "127.0.0.1", "127.1.2.3", "10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.254", "192.168.0.1",
@@ -20,6 +21,7 @@ PRIVATE = [
 ]  # fmt: skip
 PRIVATE_6 = [
     "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1", "100::1", "fec0::1", "64:ff9b:1::1",
+    "::ffff:0:127.0.0.1", "5f00::1", "4000::1", "f000::1",
 ]  # fmt: skip
 PUBLIC = ["93.184.216.34", "1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2a00:1450:4001:80b::200e"]
 
@@ -126,6 +128,9 @@ async def site() -> AsyncIterator[str]:
     async def packed(_: web.Request) -> web.Response:
         return web.Response(body=gzip.compress(b"small"), headers={"Content-Encoding": "gzip"})
 
+    async def torn(_: web.Request) -> web.Response:
+        return web.Response(body=b"no gzip at all", headers={"Content-Encoding": "gzip"})
+
     async def strange(_: web.Request) -> web.Response:
         return web.Response(body=b"x", headers={"Content-Encoding": "br"})
 
@@ -139,7 +144,7 @@ async def site() -> AsyncIterator[str]:
         return web.Response(text="too late")
 
     app = web.Application()
-    routes = {"/to": redirect, "/again/{left}": again, "/flood": flood, "/bomb": bomb, "/packed": packed,
+    routes = {"/to": redirect, "/again/{left}": again, "/flood": flood, "/bomb": bomb, "/packed": packed, "/torn": torn,
               "/strange": strange, "/asked": asked, "/silent": silent}  # fmt: skip
     for path, handler in routes.items():
         app.router.add_get(path, handler)
@@ -165,6 +170,34 @@ async def test_a_server_inside_is_read_only_where_the_operator_names_it(site: st
 async def test_a_redirect_is_looked_at_like_a_first_address(site: str, to: str) -> None:
     with pytest.raises(Refused):
         await fetch_url(f"http://{site}/to?to={to}", inside=[site])
+
+
+def test_the_open_web_sends_nobody_inside() -> None:
+    """A page that anybody may have written leads to a server that only the operator's own words open."""
+    wiki, far = "http://127.0.0.1:9000/secret", URL("https://evil.example/")
+    inside = frozenset({"127.0.0.1:9000", "wiki.inside:8080"})
+
+    assert redirected(None, wiki, inside) == (URL(wiki), inside)
+    assert redirected(URL(wiki), wiki, inside) == (URL(wiki), inside)
+    assert redirected(URL(wiki), str(far), inside) == (far, inside)
+    with pytest.raises(Refused, match="port 9000"):
+        redirected(far, wiki, inside)
+    # a name is not known to lead inside until it is looked up, and then nothing excuses it
+    assert redirected(far, "http://wiki.inside:8080/", inside) == (URL("http://wiki.inside:8080/"), frozenset())
+
+
+async def test_what_only_claims_to_be_packed_is_an_observation(site: str) -> None:
+    with pytest.raises(ToolFailed, match="its answer broke off"):
+        await fetch_url(f"http://{site}/torn", inside=[site])
+
+
+async def test_no_proxy_of_the_environment_is_asked(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would look names up and connect in our place, past every check."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://{site}")
+    with pytest.raises(Refused, match="not an address of the open web"):
+        await fetch_url("http://localhost/asked", timeout_s=60)
+    assert (await fetch_url(f"http://{site}/packed", inside=[site])).body == b"small"
 
 
 async def test_redirects_end(site: str) -> None:

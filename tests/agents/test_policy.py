@@ -19,7 +19,7 @@ from scripted import ScriptedModel, Step, calls, says
 from agents.agent import Agent, assemble
 from agents.allowance import Allowance, Budget
 from agents.artefacts import Artefact
-from agents.breaker import MIN_FAILURES, OPEN_S, Breakers
+from agents.breaker import MIN_FAILURES, OPEN_S, RETRIES_KEPT, Breakers
 from agents.context import Context, Limits
 from agents.errors import BudgetExceeded, ModelUnavailable, ToolFailed
 from agents.middleware import PROBED_WITHIN_S, RetryModel, endpoint_of, stack
@@ -151,6 +151,18 @@ async def test_deadlines_open_a_breaker_and_refusals_of_a_tool_do_not(
 
     assert calling.breakers.standing("a").state == "closed"
     assert calling.breakers.standing("b").state == "open"
+
+
+async def test_one_host_that_fails_closes_no_other(ask: Callable[..., Any], calling: Calling) -> None:
+    """Whoever can make one page fail would else keep everybody from every page."""
+    service = FlakyService((False,))
+    look = acting(service.answer, service="web", many_hosts=True, retries=1)
+
+    told = await each_once(ask, look, 2 * MIN_FAILURES)
+
+    assert "503" in told[-1].text
+    assert calling.breakers.standing("web").state == "closed"
+    assert service.calls == 2 * MIN_FAILURES + RETRIES_KEPT  # and the budget of retries is spent all the same
 
 
 async def half_open(calling: Calling, service: str, now: list[float]) -> None:

@@ -80,6 +80,18 @@ async def test_a_page_is_kept_for_a_while_and_given_with_its_age_when_it_is_gone
     assert "seven hours" in (await reader.read(url)).passages[-1].text
 
 
+async def test_of_long_pages_few_are_kept(site: Site) -> None:
+    site.body = "The tide turns. " * 20_000
+    reader = Web([site.host], clock=lambda: site.now, kept_chars=700_000)
+    try:
+        for name in ("one", "two", "three", "three", "two", "one"):
+            await reader.read(f"http://{site.host}/{name}?type=text/plain")
+    finally:
+        await reader.aclose()
+
+    assert site.asked == 4  # two of them fit, and the first had to go
+
+
 @pytest.mark.parametrize(
     ("body", "kind"), [("\x89PNG\r\n", "image/png"), ("", "text/html"), ("%PDF-1.7 no", "application/pdf")]
 )
