@@ -66,7 +66,10 @@ class Sextant:
 
     def rows(self, sql: str, *params: Any) -> list[dict[str, Any]]:
         with psycopg.connect(self.conninfo, autocommit=True, row_factory=dict_row) as connection:
-            return connection.execute(sql, params).fetchall()
+            try:
+                return connection.execute(sql, params).fetchall()
+            except psycopg.errors.UndefinedTable:  # the first command has not come that far
+                return []
 
     def wait_for(self, seen: Callable[[], Any]) -> Any:
         """What `seen` returns once it is true."""
