@@ -23,7 +23,10 @@ def test_every_role_is_found_by_its_file() -> None:
 
 
 def test_planners_are_offered_those_who_say_what_they_do() -> None:
-    assert team_roles(discover_agents()) == {"researcher": "finds and cites facts in the documents"}
+    assert team_roles(discover_agents()) == {
+        "programmer": "computes by running a program: simulations, statistics, tables, plots",
+        "researcher": "finds and cites facts in the documents",
+    }
 
 
 def test_an_agent_is_data() -> None:
@@ -57,7 +60,8 @@ async def test_a_planner_reads_who_there_is(scripted: Callable[..., Any]) -> Non
 
     assert result["structured_response"] == plan
     system = model.asked[0].messages[0].text
-    assert "Roles: researcher (finds and cites facts in the documents)" in system
+    assert "Roles: programmer (computes by running a program" in system
+    assert "; researcher (finds and cites facts in the documents)" in system
     assert "{" not in system
     assert model.asked[0].options["response_format"]["json_schema"]["name"] == "Plan"
 
