@@ -103,7 +103,13 @@ async def planned(
     ask = [*messages]
     for _ in range(ATTEMPTS):
         try:
-            return check(await ask_for(context, agent, Plan, *ask))
+            return check(_undecided(await ask_for(context, agent, Plan, *ask)))
         except (BadPlan, Unreadable) as error:
             ask = [*messages, HumanMessage(f"That plan cannot be run: {error}. Plan again: {question}")]
     return None
+
+
+def _undecided(plan: Plan) -> Plan:
+    """The plan without what only a person or code decides: no schema shows it to a model, which may write it anyhow."""
+    tasks = [sub.model_copy(update={"tools": [], "enabled": True}) for sub in plan.tasks]
+    return plan.model_copy(update={"tasks": tasks, "in_turn": False})

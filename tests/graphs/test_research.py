@@ -92,6 +92,21 @@ async def test_a_sub_agent_is_told_what_it_needs_and_nothing_else(scripted: Call
     assert [str(message.text) for message in model.asked[0].messages][1:] == ["Earlier?", "Yes.", QUESTION]
 
 
+async def test_what_only_a_person_decides_no_planner_does(scripted: Callable[..., Any]) -> None:
+    """Its schema names no tools and no switch, yet a model may write them."""
+    told = planned(("1", ""), ("2", ""))
+    told.tasks[0].tools, told.tasks[1].enabled, told.in_turn = ["nothing"], False, True
+    model = scripted(
+        {"Question: ": [says("Both.")], QUESTION: [fills(told)], "1?": [says("One.")], "2?": [says("Two.")]}
+    )
+
+    ran = await researched(model)
+
+    assert [(it.title, it.state) for it in ran.state["findings"]] == [("Part 1", "done"), ("Part 2", "done")]
+    assert [tool.name for asked in model.asked if asked.opening == "sub-question 1?" for tool in asked.tools]
+    assert not ran.state["plan"].in_turn
+
+
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
