@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -29,8 +28,8 @@ from a2a.utils.errors import (
 )
 from a2a_agent import Agent, said, text_of
 from google.protobuf.json_format import MessageToDict
-from house import House, house
-from protocol_graphs import Gates, protocol_graphs
+from house import House
+from protocol_graphs import Gates
 
 from agents.guard import UNKNOWN
 from app.protocols.unfetched import unfetched
@@ -257,33 +256,32 @@ async def test_another_agents_message_is_no_persons_words(server: House, binding
     await agent.close()
 
 
-async def test_one_stream_too_many_begins_no_task_and_places_come_back(tmp_path: Path, postgres: str) -> None:
-    gates = Gates()
-    with house(tmp_path, postgres, protocol_graphs(gates), max_streams=1) as few:
-        agent = Agent(few)
-        client = await agent.client("waits")
-        held = client.send_message(said("held"))
-        await anext(aiter(held))
-        for method in (agent.send, agent.stream):
-            with pytest.raises(UnsupportedOperationError, match="streams are open"):
-                await method("waits", "late")
-        await held.aclose()  # type: ignore[attr-defined]
-        with few.http() as http:
-            assert [it["title"] for it in http.get("threads").json()["threads"]] == ["held"]
-        for n in range(3):  # whoever left has given the place back, sooner or later
-            for _ in range(200):
-                stream = client.send_message(said("again", message_id=f"again-{n}"))
-                try:
-                    assert (await anext(aiter(stream))).task.id
-                    break
-                except UnsupportedOperationError:
-                    await asyncio.sleep(0.05)
-            else:
-                raise AssertionError("the place was never given back")
-            await stream.aclose()  # type: ignore[attr-defined]
-        gates.open("held")
-        gates.open("again")
-        await agent.close()
+async def test_one_stream_too_many_begins_no_task_and_places_come_back(
+    narrow_server: House, narrow_key: str, gates: Gates
+) -> None:
+    agent = Agent(narrow_server, Authorization=f"Bearer {narrow_key}")
+    client = await agent.client("waits")
+    held = client.send_message(said("held by a2a"))
+    await anext(aiter(held))
+    for method in (agent.send, agent.stream):
+        with pytest.raises(UnsupportedOperationError, match="streams are open"):
+            await method("waits", "late")
+    await held.aclose()  # type: ignore[attr-defined]
+    with narrow_server.http(narrow_key) as http:
+        assert [it["title"] for it in http.get("threads").json()["threads"]] == ["held by a2a"]
+    gates.open("held by a2a")
+    for n in range(3):  # whoever left has given the place back, once the server has noticed
+        for _ in range(500):
+            stream = client.send_message(said("held by a2a", message_id=f"{narrow_key[3:11]}-{n}"))
+            try:
+                assert (await anext(aiter(stream))).task.id
+                break
+            except UnsupportedOperationError:
+                continue
+        else:
+            raise AssertionError("the place was never given back")
+        await stream.aclose()  # type: ignore[attr-defined]
+    await agent.close()
 
 
 async def test_a_picture_in_an_answer_is_written_out(agent: Agent) -> None:

@@ -3,15 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from house import House, house
+from house import House
 from openai import AsyncOpenAI
-from protocol_graphs import SAID, Gates, protocol_graphs
+from protocol_graphs import SAID, Gates
 
 from agents.guard import UNKNOWN
 from app.auth import Keys
@@ -261,20 +260,17 @@ async def test_marks_and_approvals_in_the_history_are_left_out(client: AsyncOpen
     assert not first["tool_calls"] and first["response_metadata"] == {} and second["additional_kwargs"] == {}
 
 
-async def test_one_stream_too_many_starts_no_run(tmp_path: Path, postgres: str) -> None:
-    gates = Gates()
-    with house(tmp_path, postgres, protocol_graphs(gates), max_streams=1) as few:
-        async with AsyncOpenAI(base_url=f"{few.url}/api/v1", api_key="none", max_retries=0) as client:
-            held = await client.chat.completions.create(model="waits", messages=user("held"), stream=True)
-            await gates.reached("held")
-            for stream in (True, False):
-                with pytest.raises(openai.RateLimitError):
-                    await client.chat.completions.create(model="waits", messages=user("late"), stream=stream)
-            with few.http() as http:
-                titles = [it["title"] for it in http.get("threads").json()["threads"]]
-            assert titles == ["held"]
-            gates.open("held")
-            assert text_in([it async for it in held]) == "done: held"
+async def test_one_stream_too_many_starts_no_run(narrow_server: House, narrow_key: str, gates: Gates) -> None:
+    async with AsyncOpenAI(base_url=f"{narrow_server.url}/api/v1", api_key=narrow_key, max_retries=0) as client:
+        held = await client.chat.completions.create(model="waits", messages=user("held by chat"), stream=True)
+        await gates.reached("held by chat")
+        for stream in (True, False):
+            with pytest.raises(openai.RateLimitError):
+                await client.chat.completions.create(model="waits", messages=user("late"), stream=stream)
+        with narrow_server.http(narrow_key) as http:
+            assert [it["title"] for it in http.get("threads").json()["threads"]] == ["held by chat"]
+        gates.open("held by chat")
+        assert text_in([it async for it in held]) == "done: held by chat"
 
 
 async def test_a_conversation_that_is_deleted_ends_its_stream_with_an_error(

@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from house import House, house
+from house import House
 from mcp import ClientSession, types
 from mcp.client.streamable_http import streamable_http_client
-from protocol_graphs import SAID, Gates, protocol_graphs
+from protocol_graphs import SAID, Gates
 from pydantic import AnyUrl
 
 from agents.guard import UNKNOWN
@@ -284,28 +283,28 @@ def test_a_session_is_its_owners(keyed_server: House, keys: dict[str, str]) -> N
     assert httpx.post(url, json=PING, headers=asking("ann", **session), timeout=60).status_code == 200
 
 
-async def test_a_connection_that_breaks_stops_nothing_and_gives_its_place_back(tmp_path: Path, postgres: str) -> None:
-    gates = Gates()
-    body = {"jsonrpc": "2.0", "id": 3, "method": "tools/call",
-            "params": {"name": "waits", "arguments": {"question": "broken"}}}  # fmt: skip
-    with house(tmp_path, postgres, protocol_graphs(gates), max_streams=1) as few:
-        url = f"{few.url}/api/mcp"
-        async with httpx.AsyncClient(headers=HEADERS, timeout=60) as http:
-            opened = await http.post(url, json=INITIALIZE)
-            session = {"mcp-session-id": opened.headers["mcp-session-id"]}
-            await http.post(url, json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=session)
-            async with http.stream("POST", url, json=body, headers=session):
-                await gates.reached("broken")
-                assert (await http.post(url, json=PING, headers=session)).status_code == 429
-            for _ in range(500):  # once the server has noticed
-                if (await http.post(url, json=PING, headers=session)).status_code == 200:
-                    break
-            else:
-                raise AssertionError("the place was never given back")
-            gates.open("broken")
-        with few.http() as http_:
-            (thread,) = http_.get("threads").json()["threads"]
-            assert answer_of(http_, thread["run_id"]) == "done: broken"
+async def test_a_connection_that_breaks_stops_nothing_and_gives_its_place_back(
+    narrow_server: House, narrow_key: str, gates: Gates
+) -> None:
+    url, signed = f"{narrow_server.url}/api/mcp", {**HEADERS, "authorization": f"Bearer {narrow_key}"}
+    params = {"name": "waits", "arguments": {"question": "broken off"}}
+    body = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params}
+    async with httpx.AsyncClient(headers=signed, timeout=60) as http:
+        opened = await http.post(url, json=INITIALIZE)
+        session = {"mcp-session-id": opened.headers["mcp-session-id"]}
+        await http.post(url, json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=session)
+        async with http.stream("POST", url, json=body, headers=session):
+            await gates.reached("broken off")
+            assert (await http.post(url, json=PING, headers=session)).status_code == 429
+        for _ in range(500):  # once the server has noticed
+            if (await http.post(url, json=PING, headers=session)).status_code == 200:
+                break
+        else:
+            raise AssertionError("the place was never given back")
+        gates.open("broken off")
+    with narrow_server.http(narrow_key) as http_:
+        (thread,) = http_.get("threads").json()["threads"]
+        assert answer_of(http_, thread["run_id"]) == "done: broken off"
 
 
 # -- whose words they are --------------------------------------------------------------------------------------------
