@@ -76,7 +76,11 @@ async def _kept(outcome: Outcome, artefacts: Artefacts | None) -> tuple[str, dic
         if artefacts is None:
             parts.append(f"[{file.name} could not be kept: there is no place for it in this run]")
             continue
-        made.append(await artefacts.keep(file.name, media_type_of(file), file.data))
+        try:
+            made.append(await artefacts.keep(file.name, media_type_of(file), file.data))
+        except ToolFailed as full:  # what was printed is worth as much as before
+            parts.append(f"[{full.thing} could not be kept: {full.problem}; {full.next_move}]")
+            continue
         parts.append(f"[made {made[-1].name}, {made[-1].size:,} bytes, artefact {made[-1].id}; it is shown already]")
     parts += [f"[left out: {it}]" for it in outcome.left_out]
     text = "\n".join(part for part in parts if part)

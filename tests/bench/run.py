@@ -9,6 +9,7 @@ BENCHES = (
     ("makespan.py",),
     ("react_turns.py", "--repeats", "9"),
     ("policy.py",),
+    ("sandbox.py",),
     ("waist.py",),
     ("visible.py",),
     ("readers.py",),
