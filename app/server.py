@@ -31,6 +31,7 @@ from app.gate import COOKIE, BodyLimits, Gate, Refused, database_gone, sign_in_r
 from app.live import drawn
 from app.memories_api import memories_router
 from app.metrics_api import metrics_router
+from app.models_api import models_router
 from app.peers_api import peers_router
 from app.protocols.a2a_server import a2a_router
 from app.protocols.chat_completions import chat_completions_router
@@ -71,6 +72,7 @@ def api(get_app: GetApp, *, allowed_origins: tuple[str, ...] = ()) -> FastAPI:
     app.include_router(artefacts_router(get_app))
     app.include_router(remotes_router(get_app))
     app.include_router(tools_router(get_app))
+    app.include_router(models_router(get_app))
     app.include_router(metrics_router(get_app))
     app.include_router(peers_router(get_app))
     app.include_router(agent_protocol_router(get_app, streams))

@@ -124,6 +124,10 @@ class Api:
     def forget(self, key: str) -> None:
         self._json("DELETE", f"memories/{key}")
 
+    def models(self) -> list[Json]:
+        """The model of each role: where it is, whether it answers, and its last hour."""
+        return list(self._json("GET", "models")["models"])
+
     def tools(self) -> Json:
         """What agents may call, and the services behind it."""
         return self._json("GET", "tools")

@@ -18,6 +18,7 @@ from agents.counting import estimated
 from agents.errors import ModelRefusedRequest, ModelUnavailable
 from app.models.faults import from_json, to_json
 from app.models.http import SESSIONS, Deadlines, Endpoint, post_json
+from app.models.probe import Check
 
 log = logging.getLogger(__name__)
 
@@ -75,25 +76,46 @@ class ServedTokens:
         if self._window is None and time.monotonic() >= self._ask_window_at:
             self._ask_window_at = time.monotonic() + ASK_AGAIN_S
             try:
-                self._window = _window_in(await self._models(), self._endpoint.model)
+                self._window = _window_in(await served_models(self._endpoint), self._endpoint.model)
             except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError) as error:
                 log.info("the context window is not known: %s", error)
         return self._window
 
-    async def _models(self) -> Any:
-        key = self._endpoint.api_key
-        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-        url = f"{self._endpoint.url.rstrip('/')}/models"
-        session = await SESSIONS.current()
-        async with (
-            asyncio.timeout(WAIT.total_s),
-            session.get(url, headers=headers, allow_redirects=False) as response,
-        ):
-            response.raise_for_status()
-            body = b""
-            while len(body) < MAX_MODELS_BYTES and (piece := await response.content.readany()):
-                body += piece
-            return from_json(body)
+
+async def served_models(endpoint: Endpoint) -> Any:
+    """What the server says of its models. Raises ClientError, ConnectionError, TimeoutError or ValueError."""
+    key = endpoint.api_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    url = f"{endpoint.url.rstrip('/')}/models"
+    session = await SESSIONS.current()
+    async with (
+        asyncio.timeout(WAIT.total_s),
+        session.get(url, headers=headers, allow_redirects=False) as response,
+    ):
+        response.raise_for_status()
+        body = b""
+        while len(body) < MAX_MODELS_BYTES and (piece := await response.content.readany()):
+            body += piece
+        return from_json(body)
+
+
+async def greeted(endpoint: Endpoint) -> Check:
+    """Whether the server answers, by the one question that costs nothing."""
+    check = Check("models")
+    try:
+        cards = (told if isinstance(told := await served_models(endpoint), dict) else {}).get("data")
+        names = {card.get("id") for card in cards if isinstance(card, dict)} if isinstance(cards, list) else set()
+        check.found = "" if endpoint.model in names else f"it does not list {endpoint.model}"
+    except aiohttp.ClientResponseError as error:
+        check.ok = error.status in ABSENT
+        check.found, check.error = ("it lists no models", "") if check.ok else ("", f"HTTP {error.status}")
+    except TimeoutError:
+        check.ok, check.error = False, f"no answer within {WAIT.total_s:g} s"
+    except (aiohttp.ClientError, ConnectionError) as error:
+        check.ok, check.error = False, f"no connection: {error or type(error).__name__}"[:300]
+    except ValueError:
+        check.ok, check.error = False, "its list of models is not JSON"
+    return check
 
 
 def _window_in(told: Any, model: str) -> int | None:

@@ -113,6 +113,11 @@ def _shown(url: URL) -> str:
     return str(url.with_user(None).with_query(None))
 
 
+def shown_url(url: str) -> str:
+    """An endpoint's URL as it may be shown."""
+    return _shown(URL(url))
+
+
 @lru_cache(maxsize=256)
 def _target(url: str, path: str) -> tuple[URL, str]:
     target = URL(url.rstrip("/") + path)

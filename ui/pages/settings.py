@@ -1,4 +1,4 @@
-"""Settings: the tools and who may call them, servers and agents of others, and how each of them is.
+"""Settings: the models, the tools and who may call them, servers and agents of others, and how each of them is.
 
 Each part is asked for by itself, so one that fails leaves the others. Nothing refreshes by itself: a definition that a
 person reads must not change under their eyes, and what they approve is the text that was shown, by its hash.
@@ -36,6 +36,14 @@ PINS = {
 STATES = {"connecting": "running", "connected": "done", "up": "done", "away": "failed", "held": "waiting"}
 BREAKERS = {"closed": "done", "open": "failed", "half_open": "retrying", "half-open": "retrying"}
 READABLE = ("new", "changed")
+ROLES = {
+    "large": "large: plans, finds and writes",
+    "small": "small: routine roles",
+    "embed": "embed: search by meaning",
+    "rerank": "rerank: a second look at what search found",
+}
+TALKS = ("large", "small")
+"""Roles whose calls are in runs, and so are counted."""
 
 _TOLD = "settings_told"
 _TOLD_OF_PEERS = "settings_told_of_peers"
@@ -51,7 +59,10 @@ def page() -> None:
     with st.container(key="header", horizontal=True, vertical_alignment="center"):
         st.html("<p class='sx-title'>Settings</p>", width="stretch")
     st.html("<h1 class='sx-h1'>What the agents can reach</h1>")
-    st.html("<p class='sx-lead'>Tools, servers and agents of others: who may use them, and how they are now.</p>")
+    st.html(
+        "<p class='sx-lead'>Models, tools, servers and agents of others: who may use them, and how they are now.</p>"
+    )
+    st.fragment(_models)()
     st.fragment(_tools)()
     st.fragment(_remotes)()
     st.fragment(_peers)()
@@ -75,6 +86,30 @@ def _item(title: str, lines: list[str], state: str = "", aside: str = "") -> str
     mark = f"<i class='sx-mark sx-{state}'></i>" if state else ""
     rest = "".join(f"<span>{line}</span>" for line in lines if line)
     return f"<div class='sx-item'><p>{mark}<b>{escape(title)}</b>{rest}</p><p class='sx-figures'>{aside}</p></div>"
+
+
+# ---- models
+
+
+def _models() -> None:
+    _part("Models", "models")
+    try:
+        with st.spinner("Asking whether the models answer"):
+            models = session.api().models()
+    except ApiProblem as problem:
+        _trouble(problem, "The list of models")
+        return
+    st.html("".join(_model(row) for row in models) or "<span></span>")
+
+
+def _model(row: Json) -> str:
+    demo = "the demo model: its words are put together by rules" if row["demo"] else ""
+    state = f"<b>Does not answer</b> at {escape(row['url'])}: {escape(row['error'])}" if row["error"] else ""
+    state = state or (f"Answers at {escape(row['url'])}" if row["url"] else "")
+    told = escape(definitions.visible(row["found"]))
+    lines = [escape(ROLES.get(row["role"], row["role"])), demo, "; ".join(filter(None, (state, told)))]
+    mark = "done" if row["answers"] else "failed"
+    return _item(definitions.visible(row["model"]), lines, mark, figures(row) if row["role"] in TALKS else "")
 
 
 # ---- tools
@@ -128,7 +163,7 @@ def figures(row: Json) -> str:
     late = f"p95 {seconds_words(row['p95_ms'])}" if row["p95_ms"] is not None else "p95 unknown"
     rate = f"{100 * row['errors'] / row['calls']:.1f} %"
     calls = "1 call" if row["calls"] == 1 else f"{row['calls']:,} calls"
-    return f"<b>{late}</b><br>{rate} errors<br>{calls} in the last hour"
+    return f"<small><b>{late}</b></small><small>{rate} errors</small><small>{calls} in the last hour</small>"
 
 
 def seconds_words(ms: float) -> str:
@@ -200,7 +235,7 @@ def _remote(remote: Json) -> None:
     ]
     tools = remote["tools"]
     wait = sum(tool["state"] in READABLE for tool in tools)
-    aside = f"<b>{len(tools)} tools</b>" + (f"<br>{wait} to read" if wait else "")
+    aside = f"<small><b>{len(tools)} tools</b></small>" + (f"<small>{wait} to read</small>" if wait else "")
     st.html(_item(remote["name"], lines, STATES.get(remote["state"], "lost"), aside))
     with st.container(key=f"tools_of_{remote['name']}", gap="small"):
         for tool in sorted(tools, key=lambda it: it["state"] not in READABLE):
@@ -293,7 +328,7 @@ def _peer(peer: Json) -> str:
     skills = ", ".join(skill["name"] for skill in card.get("skills", ()))
     trouble = peer.get("last_error") or ""
     lines = [
-        escape(peer["url"]),
+        escape(f"At {peer['url']}"),
         escape(definitions.visible(peer.get("about") or card.get("description") or "")),
         escape(f"Can: {definitions.visible(skills)}") if skills else "",
         f"At most {peer['deadline_s']:g} s; {'a token is sent' if peer.get('has_token') else 'no token'}.",
