@@ -208,6 +208,35 @@ async def test_a_breaker_that_refuses_a_second_try_does_not_forget_the_first(wri
     assert (await ledger.begin(key(9), "pay", ARGS, "keyed")).twin
 
 
+async def test_two_calls_under_one_id_are_two_calls(written: Any, pool: Pool) -> None:
+    """Our own models never give one id twice; another's answer comes from elsewhere and may."""
+    both = calls(("pay", ARGS), ("pay", {"to": "eve", "euros": 1}))
+    both.tool_calls[1]["id"] = "call_1"
+    till = Till(PAY)
+
+    state = await Run(await written("r"), [both, says("Paid.")], till.tool).begin()
+
+    assert sorted(told(state)) == ["paid bob", "paid eve"] and sorted(till.paid) == ["bob", "eve"]
+    async with pool.connection() as connection:
+        rows = await (await connection.execute("select args ->> 'to' as whom from effects order by 1")).fetchall()
+    assert [row["whom"] for row in rows] == ["bob", "eve"]
+
+
+async def test_two_hundred_effects_of_one_turn_happen_once_each(written: Any, pool: Pool) -> None:
+    till = Till(Contract(effect="keyed", timeout_s=60))
+    many = calls(*(("pay", {"to": f"p{at}", "euros": 1}) for at in range(200)))
+
+    state = await Run(await written("r"), [many, says("Paid.")], till.tool).begin()
+
+    assert sorted(told(state)) == sorted(f"paid p{at}" for at in range(200))
+    assert len(till.paid) == len(set(till.paid)) == 200
+    async with pool.connection() as connection:
+        row = await (
+            await connection.execute("select count(*) as n from effects where ended_at is not null")
+        ).fetchone()
+    assert row is not None and row["n"] == 200
+
+
 # -- the key reaches the service -----------------------------------------------------------------------------------
 
 
