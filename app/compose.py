@@ -43,6 +43,7 @@ from app.work import Worker
 from retrieval.bundled import ingest_bundled
 from retrieval.corpus import Corpus
 from retrieval.embed import Embedder, EmbedderUnavailable, HttpEmbedder, OnnxEmbedder
+from retrieval.rerank import HttpReranker
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ async def compose(settings: Settings, *, work: bool = True, embed: bool = True) 
         model_url, vectors = serving.result(), loading.result()
         models = Models(endpoints(settings, model_url), deadlines(settings))
         stack.push_async_callback(models.aclose)
-        corpus = await stack.enter_async_context(await Corpus.open(settings.home / "index", vectors))
+        corpus = await stack.enter_async_context(await _corpus(settings, vectors))
         journal = await stack.enter_async_context(Journal(pool, conninfo).listening())
         activities = discover_activities()
         limits = limits_of(settings)
@@ -151,6 +152,11 @@ async def _model_url(stack: AsyncExitStack, settings: Settings) -> str:
     if settings.model_url:
         return settings.model_url
     return await stack.enter_async_context(demo_model())
+
+
+async def _corpus(settings: Settings, vectors: Embedder | None) -> Corpus:
+    """The documents, with a second look at what search finds where there is an endpoint for it."""
+    return await Corpus.open(settings.home / "index", vectors, reranker=reranker(settings))
 
 
 async def _calls(stack: AsyncExitStack, pool: Pool) -> Calling:
@@ -277,3 +283,11 @@ async def embedder(settings: Settings) -> Embedder | None:
     except EmbedderUnavailable as error:
         log.error("no vectors, search uses words alone: %s", error)
         return None
+
+
+def reranker(settings: Settings) -> HttpReranker | None:
+    """The endpoint that looks at search's finds again, where one is set."""
+    if not settings.rerank_url:
+        return None
+    key = settings.model_key.get_secret_value() if settings.model_key else ""
+    return HttpReranker(settings.rerank_url, settings.rerank_model or settings.model, api_key=key)

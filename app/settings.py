@@ -62,7 +62,7 @@ class Settings(BaseSettings):
 
     rerank_url: str | None = None
     rerank_model: str | None = None
-    """A `/v1/rerank` endpoint. Unset: no second stage."""
+    """A `/v1/rerank` endpoint, which puts what search found in order. Unset: no second look."""
 
     price_in_usd_per_mtok: float | None = Field(default=None, ge=0)
     price_out_usd_per_mtok: float | None = Field(default=None, ge=0)

@@ -30,6 +30,7 @@ from retrieval.embed import Embedder, EmbedderUnavailable, Vectors
 from retrieval.home import Home, Indexes
 from retrieval.index import faiss_version, gpu_count
 from retrieval.ingest import ingest
+from retrieval.rerank import Reranker, SecondLook
 from retrieval.search import MAX_HITS, bounded, depth, fuse, spread
 from retrieval.terms import query_terms
 
@@ -40,8 +41,11 @@ COOL_DOWN_S = 15.0
 
 
 class Corpus:
-    def __init__(self, home: Home, embedder: Embedder | None, indexes: Indexes, parsers: int) -> None:
+    def __init__(
+        self, home: Home, embedder: Embedder | None, indexes: Indexes, parsers: int, reranker: Reranker | None = None
+    ) -> None:
         self._home = home
+        self._second_look = SecondLook(reranker)
         self._embedder = embedder
         self._indexes = indexes
         self._parsers = parsers
@@ -50,11 +54,13 @@ class Corpus:
         self._embedder_down_until = 0.0
 
     @classmethod
-    async def open(cls, home: Path, embedder: Embedder | None, *, parsers: int = 2) -> Corpus:
+    async def open(
+        cls, home: Path, embedder: Embedder | None, *, parsers: int = 2, reranker: Reranker | None = None
+    ) -> Corpus:
         """Open or begin a corpus. Raises CorpusError when the folder can't be used."""
         opened = await asyncio.to_thread(Home, home)
         name = embedder.name if embedder else None
-        return cls(opened, embedder, await opened.read(opened.load_current, name), parsers)
+        return cls(opened, embedder, await opened.read(opened.load_current, name), parsers, reranker)
 
     async def __aenter__(self) -> Corpus:
         return self
@@ -65,6 +71,7 @@ class Corpus:
         await self.close()
 
     async def close(self) -> None:
+        await self._second_look.close()
         await self._home.close()
 
     # -- taking in --------------------------------------------------------------------------------------------------
@@ -111,7 +118,10 @@ class Corpus:
             return []
         indexes = await self._home.read(self._current)
         vector = await self._vector(question) if indexes.dense is not None else None
-        return await self._home.read(self._rank, indexes, question, vector, min(k, MAX_HITS), document_ids)
+        wanted = min(k, MAX_HITS)
+        looked_at = self._second_look.looked_at(wanted)
+        hits = await self._home.read(self._rank, indexes, question, vector, looked_at, document_ids)
+        return (await self._second_look.ordered(question, hits))[:wanted]
 
     async def passage(self, chunk_id: str) -> Chunk | None:
         return await self._home.read(self._home.store.chunk, chunk_id)
@@ -203,6 +213,8 @@ class Corpus:
         found = list(self._indexes.problems)
         if self._embedder_problem:
             found.append(f"searching without vectors: {self._embedder_problem}")
+        if self._second_look.problem:
+            found.append(f"no second look at what is found: {self._second_look.problem}")
         damaged = len(self._home.store.damaged)
         if damaged:
             found.append(f"{damaged} damaged entries of the store are left out; ingest the same files again")
