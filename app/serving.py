@@ -33,6 +33,7 @@ from app.settings import Settings
 log = logging.getLogger(__name__)
 
 PORTS_TRIED = 20
+BACKLOG = 2048
 SWITCH_INTERVAL_S = 0.0005
 """Python lets a busy thread run 5 ms at a time; page scripts would make streams stutter (p50 161 ms against 26)."""
 
@@ -149,7 +150,7 @@ def api_only(settings: Settings) -> Starlette:
 
 
 def _listener(host: str, port: int) -> socket.socket:
-    """A bound socket on `port`, or on the next free one."""
+    """A socket that listens on `port`, or on the next free one; who comes before the start is over waits for it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(port, port + PORTS_TRIED) if port else (0,):
         # asyncio turns Nagle's algorithm off only where the protocol is named; on, it costs 40 ms an answer
@@ -157,6 +158,8 @@ def _listener(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, candidate))
+            # at once: two that are only bound share a port, and the second to listen would fail after its whole start
+            listener.listen(BACKLOG)
             return listener
         except OSError:
             listener.close()

@@ -310,9 +310,14 @@ def test_what_does_not_exist_is_404_and_what_is_too_long_says_so(client: openai.
     assert caught.value.code == "context_length_exceeded"
 
 
-def test_only_names_of_this_machine_are_served(url: str) -> None:
-    answer = httpx.get(f"{url}/demo/stats", headers={"Host": "evil.example"})
-    assert answer.status_code == 403
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "127.evil.example:80", "[::2]", "[", ""])
+def test_only_names_of_this_machine_are_served(url: str, host: str) -> None:
+    assert httpx.get(f"{url}/demo/stats", headers={"Host": host}).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "127.9.9.9:80", "[::1]:80", "[::1]"])
+def test_all_names_of_this_machine_are(url: str, host: str) -> None:
+    assert httpx.get(f"{url}/demo/stats", headers={"Host": host}).status_code == 200
 
 
 def test_odd_text_is_read_without_harm(client: openai.OpenAI) -> None:
