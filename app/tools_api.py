@@ -1,5 +1,6 @@
 """Tools over HTTP: what each promises, who holds it, how its service stands, and how it did in the last hour."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -57,14 +58,16 @@ class LastHour:
 
     by_tool: dict[str, dict[str, Any]] = field(default_factory=dict)
     counted_at: float = float("-inf")
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def figures(self, pool: Pool) -> Mapping[str, dict[str, Any]]:
         """Tool -> calls, errors, p95 in seconds."""
-        if time.monotonic() - self.counted_at > LOOKED_FOR_S:
-            async with pool.connection() as connection:
-                rows = await (await connection.execute(_LAST_HOUR)).fetchall()
-            self.by_tool, self.counted_at = {row["tool"]: row for row in rows}, time.monotonic()
-        return self.by_tool
+        async with self._turn:  # who comes while it is being counted waits for that count
+            if time.monotonic() - self.counted_at > LOOKED_FOR_S:
+                async with pool.connection() as connection:
+                    rows = await (await connection.execute(_LAST_HOUR)).fetchall()
+                self.by_tool, self.counted_at = {row["tool"]: row for row in rows}, time.monotonic()
+            return self.by_tool
 
 
 def tools_router(get_app: Callable[[], App]) -> APIRouter:

@@ -30,6 +30,8 @@ class Bounds:
 
 
 BOUNDS = Bounds()
+MOST_AT_ONCE = 4
+"""Codes at work in one process; more wait for their turn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from agents.sandbox.box import BOUNDS, Bounds, End, Made, NoIsolation, Outcome
+from agents.sandbox.box import BOUNDS, MOST_AT_ONCE, Bounds, End, Made, NoIsolation, Outcome
 from agents.sandbox.bubblewrap import command
 from agents.sandbox.syscalls import filter_program
 from agents.sandbox.tree import children, descendants, memory_bytes
@@ -21,8 +21,6 @@ LOOK_S = 0.05
 GRACE_S = 1.0
 """For the keeper of a box to see that it is empty."""
 PIECE_BYTES = 65_536
-MOST_AT_ONCE = 4
-"""Boxes at work in one process; more wait for their turn."""
 
 
 class Box:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_monty import CollectString, Monty, MontyError, ResourceLimits
 
-from agents.sandbox.box import BOUNDS, Bounds, NoIsolation, Outcome
+from agents.sandbox.box import BOUNDS, MOST_AT_ONCE, Bounds, NoIsolation, Outcome
 
 START_S = 10.0
 GRACE_S = 5.0
@@ -27,11 +27,13 @@ class SmallPython:
     def __init__(self, bounds: Bounds = BOUNDS) -> None:
         """`bounds`: time and memory are kept by the interpreter, the rest does not arise."""
         self.bounds = bounds
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def run(self, code: str) -> Outcome:
         """Run it in a process of its own."""
         # in a thread: the library's own event loop can abort this process at its exit
-        return await asyncio.to_thread(self._run, code)
+        async with self._turns:
+            return await asyncio.to_thread(self._run, code)
 
     def _run(self, code: str) -> Outcome:
         bounds = self.bounds

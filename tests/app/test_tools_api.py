@@ -1,14 +1,19 @@
 """`GET /api/tools`: promises, holders, breakers and the last hour, from a running house."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from house import House, house
 from prometheus_client.parser import text_string_to_metric_families
+
+from app.postgres import Pool
+from app.tools_api import LastHour
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -82,3 +87,18 @@ def test_what_a_prometheus_scrapes(running: House) -> None:
     assert ("sextant_tool_p95_seconds", "calculator") not in told
     assert told["sextant_runs", "running"] == 1
     assert ("sextant_runs", "succeeded") not in told  # it ended two hours ago
+
+
+async def test_however_many_look_at_once_it_is_counted_once(pool: Pool) -> None:
+    asked = []
+
+    class Counting:
+        def connection(self) -> Any:
+            asked.append(1)
+            return pool.connection()
+
+    counting: Any = Counting()
+    hour = LastHour()
+    await asyncio.gather(*(hour.figures(counting) for _ in range(10)))
+
+    assert len(asked) == 1
