@@ -2,13 +2,22 @@
 
 The credentials of a server are its own client's headers: no other server, no redirect to another origin and no caller
 of ours shares them. The standing event stream, on which a server may say anything at any time, is not opened.
+
+The SDK hopes to read an answer that broke off from such a stream, and would leave the caller waiting: here a request
+whose answer has ended without one is told so.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+import anyio
 import httpx
+import orjson
+from anyio.streams.memory import MemoryObjectSendStream
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.message import SessionMessage
+from mcp.types import CONNECTION_CLOSED, ErrorData, JSONRPCError, JSONRPCMessage
 
 from agents.remote.bounds import MAX_MESSAGE_BYTES, TooLarge
 from agents.remote.mcp_pipe import Over, Read, Write
@@ -20,6 +29,9 @@ MAX_CONNECTIONS = 20
 PARTING_S = 2.0
 SLACK_S = 5.0
 """By which the client waits longer than whoever called."""
+SETTLED_S = 1.0
+"""After the end of an answer: what was read of it has been handed on by then."""
+BROKEN_OFF = "its answer broke off"
 
 
 @asynccontextmanager
@@ -29,32 +41,90 @@ async def called(server: Server, over: Over) -> AsyncIterator[tuple[Read, Write]
     timeout = httpx.Timeout(server.connect_timeout_s, read=server.call_timeout_s + SLACK_S)
     # what is packed would be counted before it swells
     headers = {**server.headers, "accept-encoding": "identity"}
-    transport = _Bounded(httpx.AsyncHTTPTransport(limits=limits, trust_env=False), over)
+    open_ = _Open()
+    transport = _Bounded(httpx.AsyncHTTPTransport(limits=limits, trust_env=False), over, open_)
     async with AsyncExitStack() as stack:
         client = httpx.AsyncClient(transport=transport, headers=headers, timeout=timeout, trust_env=False)
         await stack.enter_async_context(client)
         read, write, _ = await stack.enter_async_context(streamable_http_client(server.url, http_client=client))
-        yield read, write
+        yield await stack.enter_async_context(open_.noted(read)), write
+
+
+class _Open:
+    """Requests without an answer so far."""
+
+    def __init__(self) -> None:
+        self._asked: set[str | int] = set()
+        self._said: MemoryObjectSendStream[SessionMessage | Exception] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def asked(self, request: httpx.Request) -> str | int | None:
+        """Id of what is asked here; None for what has no answer."""
+        message = orjson.loads(request.content) if request.method == "POST" else {}
+        number = message.get("id") if "method" in message else None
+        if number is not None:
+            self._asked.add(number)
+        return number
+
+    def ended(self, number: str | int | None) -> None:
+        """No more comes of the answer to this."""
+        if number in self._asked:
+            task = asyncio.create_task(self._missed(number))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _missed(self, number: str | int) -> None:
+        await asyncio.sleep(SETTLED_S)
+        if number in self._asked and self._said is not None:
+            self._asked.discard(number)
+            error = ErrorData(code=CONNECTION_CLOSED, message=BROKEN_OFF)
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await self._said.send(
+                    SessionMessage(JSONRPCMessage(JSONRPCError(jsonrpc="2.0", id=number, error=error)))
+                )
+
+    @asynccontextmanager
+    async def noted(self, read: Read) -> AsyncIterator[Read]:
+        """The messages of `read`, and ours for what has no answer."""
+        self._said, noted = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        handing = asyncio.create_task(self._handed(read, self._said))
+        try:
+            yield noted
+        finally:
+            for task in (handing, *self._tasks):
+                task.cancel()
+            await asyncio.wait({handing, *self._tasks})
+            self._said.close()
+            noted.close()
+
+    async def _handed(self, read: Read, said: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            async with said:
+                async for message in read:
+                    if isinstance(message, SessionMessage):
+                        self._asked.discard(getattr(message.message.root, "id", None))  # type: ignore[arg-type]
+                    await said.send(message)
 
 
 class _Bounded(httpx.AsyncBaseTransport):
     """Counts what comes back, and ends the connection when it is too much."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, over: Over) -> None:
-        self._inner, self._over = inner, over
+    def __init__(self, inner: httpx.AsyncBaseTransport, over: Over, open_: _Open) -> None:
+        self._inner, self._over, self._open = inner, over, open_
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
             return httpx.Response(405, request=request)
         if request.method == "DELETE":  # the session's end, which a server that hangs must not hold up
             request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), PARTING_S)
+        number = self._open.asked(request)
         response = await self._inner.handle_async_request(request)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             await response.aclose()
             self._over("it packed its answer although it was asked not to")
             raise httpx.DecodingError("packed", request=request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _Counted(response.stream, self._over)
+        response.stream = _Counted(response.stream, self._over, lambda: self._open.ended(number))
         return response
 
     async def aclose(self) -> None:
@@ -64,8 +134,8 @@ class _Bounded(httpx.AsyncBaseTransport):
 class _Counted(httpx.AsyncByteStream):
     """A body that is no longer than it may be."""
 
-    def __init__(self, inner: httpx.AsyncByteStream, over: Over) -> None:
-        self._inner, self._over = inner, over
+    def __init__(self, inner: httpx.AsyncByteStream, over: Over, ended: Callable[[], None]) -> None:
+        self._inner, self._over, self._ended = inner, over, ended
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = lines = 0
@@ -78,4 +148,5 @@ class _Counted(httpx.AsyncByteStream):
             yield piece
 
     async def aclose(self) -> None:
+        self._ended()
         await self._inner.aclose()

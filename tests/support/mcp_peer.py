@@ -186,7 +186,16 @@ class Peer:
                 (self.folder / "forget").unlink()
                 await Response(status_code=404)(scope, receive, send)
                 return
-            await manager.handle_request(scope, receive, send)
+            body = await Request(scope, receive).body()
+            if (self.folder / "cut").exists() and b'"tools/call"' in body:
+                await Response(": and that was it\n\n", media_type="text/event-stream")(scope, receive, send)
+                return
+            left = [{"type": "http.request", "body": body, "more_body": False}]
+
+            async def again() -> Any:
+                return left.pop() if left else await receive()
+
+            await manager.handle_request(scope, again, send)
 
         async def away(request: Request) -> Response:
             return RedirectResponse(request.query_params["to"], 307)

@@ -5,13 +5,13 @@ import gzip
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import mcp_peer
 import pytest
-from mcp_kept import PATIENCE_S, Kept
+from mcp_kept import PATIENCE_S, Kept, there
 
 from agents.errors import ToolFailed
 from agents.remote.bounds import MAX_MESSAGE_BYTES
@@ -31,7 +31,8 @@ async def port(tmp_path: Path) -> AsyncIterator[int]:
     )
     assert process.stdout
     yield int(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S))
-    process.kill()
+    with suppress(ProcessLookupError):
+        process.kill()
     await process.wait()
 
 
@@ -81,6 +82,30 @@ async def test_a_server_that_was_started_again_has_forgotten_the_session_and_is_
 
         assert await remote.call("poke", sha256, {"text": "2"}) == Result("poked")
     assert (tmp_path / "effects").read_text() == "1\n2\n"
+
+
+async def test_an_answer_that_breaks_off_ends_its_call_and_no_other(port: int, kept: Kept, tmp_path: Path) -> None:
+    async with kept(at(f"http://127.0.0.1:{port}/mcp/")) as remotes:
+        remote = remotes.remotes["peer"]
+        await remote.look()
+        hanging = asyncio.create_task(call(remote, "hang"))
+        await there(tmp_path / "hanging")
+        since = remote.health.since
+        (tmp_path / "cut").touch()
+        with pytest.raises(ToolFailed, match="its answer broke off; it may have happened"):
+            await call(remote, "echo", text="1")
+        (tmp_path / "cut").unlink()
+
+        assert await call(remote, "echo", text="2") == Result("2")
+        assert remote.health.since == since and not hanging.done()
+        hanging.cancel()
+        await asyncio.wait({hanging})
+
+
+async def test_a_server_that_dies_in_a_call_is_noticed(port: int, kept: Kept) -> None:
+    async with kept(at(f"http://127.0.0.1:{port}/mcp/")) as remotes:
+        with pytest.raises(ToolFailed, match="its answer broke off|cannot be reached"):
+            await call(remotes.remotes["peer"], "crash")
 
 
 # -- servers that speak no MCP at all --------------------------------------------------------------------------------
