@@ -17,7 +17,7 @@ import orjson
 from anyio.streams.memory import MemoryObjectSendStream
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp.types import CONNECTION_CLOSED, ErrorData, JSONRPCError, JSONRPCMessage
+from mcp.types import CONNECTION_CLOSED, ErrorData, JSONRPCError, JSONRPCMessage, JSONRPCResponse
 
 from agents.remote.bounds import MAX_MESSAGE_BYTES, TooLarge
 from agents.remote.mcp_pipe import Over, Read, Write
@@ -101,8 +101,9 @@ class _Open:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async with said:
                 async for message in read:
-                    if isinstance(message, SessionMessage):
-                        self._asked.discard(getattr(message.message.root, "id", None))  # type: ignore[arg-type]
+                    root = message.message.root if isinstance(message, SessionMessage) else None
+                    if isinstance(root, JSONRPCResponse | JSONRPCError):
+                        self._asked.discard(root.id)
                     await said.send(message)
 
 

@@ -104,7 +104,7 @@ async def test_an_answer_that_breaks_off_ends_its_call_and_no_other(port: int, k
 
 async def test_a_server_that_dies_in_a_call_is_noticed(port: int, kept: Kept) -> None:
     async with kept(at(f"http://127.0.0.1:{port}/mcp/")) as remotes:
-        with pytest.raises(ToolFailed, match="its answer broke off|cannot be reached"):
+        with pytest.raises(ToolFailed, match=r"its answer broke off|cannot be reached"):
             await call(remotes.remotes["peer"], "crash")
 
 
