@@ -59,7 +59,8 @@ async def lead(state: TeamState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Let all leads work side by side, each with a share of the workers that may be at work at once."""
     context, limits = runtime.context, runtime.context.limits
     known = {finding.task_id: finding for finding in state["findings"] if finding.state == "done"}
-    share = replace(limits, max_parallel=max(1, limits.max_parallel // len(state["plan"].tasks)))
+    places = min(limits.max_parallel, context.allowance.budget.width or limits.max_parallel)
+    share = replace(limits, max_parallel=places // min(places, len(state["plan"].tasks)))
     leading = lead_graph().compile(name="lead")  # what surrounds it lends it its checkpointer
 
     async def work(sub: SubTask, inputs: Sequence[Finding]) -> Finding:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 from scripted import Asked, Step, calls, fills, says
 
+from agents.allowance import Allowance, Budget
 from agents.errors import RunLost
 from agents.planner import Plan, SubTask
 from app.projection import RunView
@@ -136,6 +138,26 @@ async def test_leads_and_workers_work_side_by_side() -> None:
         return says(FOUND)
 
     assert answer(await teamed(ByRole(script(researcher=[meets] * 4)))) == REPORT
+
+
+@pytest.mark.parametrize(("width", "parallel"), [(2, 8), (1, 8), (None, 2), (3, 2)])
+async def test_no_more_workers_are_at_work_than_a_run_may_have(width: int | None, parallel: int) -> None:
+    at_work, most = 0, 0
+
+    async def counted(asked: Asked) -> Any:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(1)
+        at_work -= 1
+        return says(FOUND)
+
+    model = ByRole(script(researcher=[counted] * 4))
+    context = few(ROLES, model, [passage("It costs calls.")], max_parallel=parallel)
+    ran = await run(team.build().compile(), replace(context, allowance=Allowance(Budget(width=width))), JOB)
+
+    assert answer(ran) == REPORT
+    assert most == min(width or parallel, parallel)
 
 
 async def test_what_a_worker_needs_of_another_one_of_the_same_lead_is_handed_on() -> None:
