@@ -1,8 +1,10 @@
 """`sextant chat`: ask one question, watch the run, read the cited answer."""
 
 import asyncio
+import logging
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 FRAME_S = 0.12
+AGAIN_S = 1.0
 STOP_S = 8.0
 """A stopped run has this long to say so; the command ends anyway."""
 MAX_STDIN_BYTES = 4_000_000
@@ -72,13 +75,13 @@ async def _shown(app: "App", run: JSON, shown: "Screen", signals: Signals) -> JS
 
     live = LiveView(run, app.activities[run["graph"]].shape)
 
-    async def fold() -> None:
-        async for events in app.journal.follow(run["run_id"]):
+    async def follow() -> None:
+        async for events in app.journal.follow(run["run_id"], live.view.seq):
             live.apply(events)
             if not events:
                 live.status((await app.runs.run(run["run_id"]))["status"])
 
-    folding = asyncio.create_task(fold())
+    folding = asyncio.create_task(_whatever_the_database_does(follow))
     give_up_at = float("inf")
     try:
         while not folding.done() and time.monotonic() < give_up_at:
@@ -88,8 +91,22 @@ async def _shown(app: "App", run: JSON, shown: "Screen", signals: Signals) -> JS
                 give_up_at = min(give_up_at, time.monotonic() + STOP_S)
     finally:
         folding.cancel()
+    if folding.done():
+        folding.result()
     shown.show(live.whole())
     return live.whole()
+
+
+async def _whatever_the_database_does(follow: Callable[[], Awaitable[None]]) -> None:
+    """Follow again after a cut: the run goes on when the database is back, and so does who watches it."""
+    from app.queue import DATABASE_GONE
+
+    while True:
+        try:
+            return await follow()
+        except DATABASE_GONE as error:
+            logging.getLogger(__name__).warning("the database does not answer, trying again: %s", error)
+            await asyncio.sleep(AGAIN_S)
 
 
 def _print_result(run: JSON, view: JSON, out: Console, *, as_json: bool) -> None:

@@ -105,7 +105,7 @@ def test_ctrl_c_stops_the_run_and_says_what_is_kept(sextant: Any, demo_model: An
     running = "select run_id from runs where input->>'question' = 'What is a quokka?' and status = 'running'"
     (run,) = sextant.wait_for(lambda: sextant.rows(running))
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to every process of the group
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=90)
     assert process.returncode == 130, said
     assert "Stopped. What was found so far is kept." in said
     (row,) = sextant.rows("select status, error from runs where run_id = %s", run["run_id"])
