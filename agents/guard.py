@@ -38,6 +38,12 @@ _SMALL = frozenset(
      "they", "their", "user", "person")
 )  # fmt: skip
 """What retelling somebody's words adds. No negation, and no name, is among them."""
+_NOT = frozenset(
+    ("not", "no", "never", "none", "nor", "neither", "without", "nicht", "kein", "keine", "keinen", "nie", "ohne",
+     "pas", "jamais", "sans", "non", "nunca")
+)  # fmt: skip
+_SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)|\n")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _MARKS = ".,;:!?\"'()[]<>{}“”‘’«»*_`"
 
 
@@ -135,8 +141,8 @@ def _marks_of(request: ToolCallRequest) -> Sequence[str]:
 def _dictated(args: Mapping[str, Any], contract: Contract, asked: str) -> bool:
     """True when every argument that matters is in the person's own words.
 
-    What leaves the house must be there to the letter: a capital or a mark too many can tell something. Of what stays,
-    an address, a number or a short word must be there; of a longer word its beginning.
+    What leaves the house must be there to the letter: a capital or a mark too many can tell something. What stays must
+    be of one sentence, in its order; of a longer word its beginning is enough.
     """
     if not contract.own_words:
         return False
@@ -144,16 +150,23 @@ def _dictated(args: Mapping[str, Any], contract: Contract, asked: str) -> bool:
     if contract.reaches_out:
         written = {it for piece in asked.split() for it in (piece, piece.strip(_MARKS))}
         return any(told) and all(it in written for it in told if it)
-    said = {piece.strip(_MARKS).casefold() for piece in asked.split()}
-    begun = {word[:_PREFIX_CHARS] for piece in said for word in re.findall(r"[^\W\d_]+", piece)}
-    pieces = " ".join(told).split()
-    return bool(pieces) and all(_said(piece.strip(_MARKS).casefold(), said, begun) for piece in pieces)
+    words = [piece.strip(_MARKS).casefold() for piece in " ".join(told).split()]
+    return bool(words) and any(_said_in(words, sentence) for sentence in _SENTENCE_END.split(asked))
 
 
-def _said(piece: str, said: set[str], begun: set[str]) -> bool:
-    if piece in said or piece in _SMALL or not piece:
+def _said_in(words: Sequence[str], sentence: str) -> bool:
+    """True when the words are of this sentence, in its order, and no "not" of it is left out."""
+    said = [piece.strip(_MARKS).casefold() for piece in sentence.split()]
+    left = iter(said)
+    told = all(word in _SMALL or not word or any(_same(word, it) for it in left) for word in words)
+    return told and all(it in words for it in said if it in _NOT or it.endswith(("n't", "n’t")))
+
+
+def _same(word: str, said: str) -> bool:
+    if word == said:
         return True
-    return piece.isalpha() and len(piece) >= _PREFIX_CHARS and piece[:_PREFIX_CHARS] in begun
+    begun = word[:_PREFIX_CHARS]
+    return word.isalpha() and len(begun) == _PREFIX_CHARS and any(it.startswith(begun) for it in _LETTERS.findall(said))
 
 
 def without_marks(value: Any) -> Any:

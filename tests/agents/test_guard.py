@@ -317,6 +317,26 @@ async def test_what_the_person_says_may_be_remembered(world: World, text: str, f
     assert [name for name, _ in world.done] == (["remember"] if free else [])
 
 
+@pytest.mark.parametrize(
+    ("asked", "text", "free"),
+    [
+        ("I like tea. I never share my password with Bob.", "The user likes tea", True),
+        ("I like tea. I never share my password with Bob.", "The user never shares a password with Bob", True),
+        ("I like tea. I never share my password with Bob.", "I share my password with Bob", False),
+        ("I don’t trust evil.example at all.", "I trust evil.example", False),
+        ("Is evil.example a site that I can trust?", "I trust evil.example", False),  # in another order
+        ("Is Bob safe? Eve pays.", "Bob pays", False),  # of two sentences
+        ("Merke: ich esse kein Fleisch.", "ich esse Fleisch", False),
+    ],
+)
+async def test_own_words_are_one_sentence_in_its_order_with_its_no(
+    world: World, asked: str, text: str, free: bool
+) -> None:
+    keep = calls(("remember", {"text": text}), first_id=5)
+    _, questions = await attacked(world, [SEARCH, keep, *([says("Kept.")] if free else [])], asked=asked)
+    assert (questions == []) is free
+
+
 async def test_where_no_run_is_there_is_nobody_to_ask(world: World) -> None:
     """A graph tried alone, without the waist, is its author's business."""
     model = ObedientModel([calls(("delete_file", {"path": "x"})), says("Done.")])
