@@ -10,9 +10,10 @@ import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
+from agents.allowance import Budget
 from agents.context import Limits
 from agents.planner import Plan, SubTask
 
@@ -205,8 +206,13 @@ class Forecast:
         if self.pays:
             return f"Side by side: {together}, {_s(self.serial_s)} one after the other."
         if self.is_chain:
-            return f"One after the other, about {_s(self.serial_s)}: each needs the one before."
+            return f"One after the other, about {_s(self.serial_s)}: no two of them could be at work at once."
         return f"One after the other, {_s(self.serial_s)}: side by side would take {together}."
+
+
+def placed(limits: Limits, budget: Budget) -> Limits:
+    """The limits, with no more places than a run may have by its budget."""
+    return replace(limits, max_parallel=min(limits.max_parallel, budget.width or limits.max_parallel))
 
 
 def forecast(plan: Plan, seconds: Mapping[str, float], limits: Limits) -> Forecast:

@@ -20,7 +20,7 @@ from graphs.briefs import brief
 from graphs.evidence import needed
 from graphs.gaps import gaps_in, unnamed, with_gaps
 from graphs.planning import announce, propose, remedies, second_plan
-from graphs.plans import estimates, forecast, runnable, settled
+from graphs.plans import estimates, forecast, placed, runnable, settled
 from graphs.reviewing import NotWanted, reviewed
 from graphs.scheduling import Finding, run_plan
 from graphs.state import ChatState, as_node, question_of
@@ -48,7 +48,8 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
     """Ask for a plan, see whether a team pays, and let a person change it if they asked to."""
     context, question, known = runtime.context, question_of(state), await usual(runtime.store)
     proposed = await propose(context, state["messages"], question)
-    expected = forecast(proposed, estimates(proposed, known.seconds), context.limits)
+    limits = placed(context.limits, context.allowance.budget)
+    expected = forecast(proposed, estimates(proposed, known.seconds), limits)
     proposed = settled(proposed, question, expected)
     await announce(proposed, expected)
     if context.review_plan:
@@ -57,7 +58,7 @@ async def plan(state: ResearchState, runtime: Runtime[Context]) -> dict[str, Any
         except NotWanted as no:
             said = f"The plan was not run: {no}" if str(no) else "The plan was not run."
             return {"plan": None, "findings": [], "messages": [AIMessage(said)]}
-        await announce(proposed, forecast(proposed, estimates(proposed, known.seconds), context.limits))
+        await announce(proposed, forecast(proposed, estimates(proposed, known.seconds), limits))
     return {"plan": proposed, "findings": []}
 
 
@@ -90,7 +91,8 @@ async def research(state: ResearchState, runtime: Runtime[Context]) -> dict[str,
         whole = await task(second_plan)(context, question_of(state), plan, found)
         if whole:
             plan = whole
-            await announce(plan, forecast(plan, estimates(plan, known.seconds), context.limits))
+            limits = placed(context.limits, context.allowance.budget)
+            await announce(plan, forecast(plan, estimates(plan, known.seconds), limits))
             found = await at_work(plan, known={finding.task_id: finding for finding in found})
     await remember(runtime.store, plan, found, context.allowance.usd - spent_usd)
     return {"plan": plan, "findings": found}

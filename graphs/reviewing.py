@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from agents.agent import roles_of, tools_of
 from agents.context import Context, Limits
 from agents.planner import Plan
-from graphs.plans import BadPlan, checked, estimates
+from graphs.plans import BadPlan, checked, estimates, placed
 from graphs.usual import Usual
 
 KIND = "plan"
@@ -26,7 +26,8 @@ class NotWanted(Exception):
 
 def reviewed(plan: Plan, context: Context, known: Usual) -> Plan:
     """The plan as a person wants it. Raises NotWanted when they reject it."""
-    roles, seconds, limits = roles_of(context), estimates(plan, known.seconds), context.limits
+    roles, seconds = roles_of(context), estimates(plan, known.seconds)
+    limits = placed(context.limits, context.allowance.budget)
     asked = {
         "kind": KIND,
         "ref": KIND,

@@ -33,7 +33,7 @@ from agents.context import Limits
 from agents.errors import BudgetExceeded, ModelRefusedRequest, ModelUnavailable, RunError, RunLost
 from agents.planner import Plan, SubTask
 from graphs.plans import BadPlan as BadPlan
-from graphs.plans import Order, estimates, runnable
+from graphs.plans import Order, estimates, placed, runnable
 from graphs.plans import checked as checked
 from graphs.stragglers import Pace, Places, Turn
 from graphs.waiting import END, Waits
@@ -135,7 +135,7 @@ class Run:
     ) -> None:
         self.plan, self.work, self.limits, self.allowance = plan, work, limits, allowance
         self.known, self.remedies, self.engine = known, remedies, engine
-        width = 1 if plan.in_turn else min(limits.max_parallel, allowance.budget.width or limits.max_parallel)
+        width = 1 if plan.in_turn else placed(limits, allowance.budget).max_parallel
         self._urgency = Order(plan, estimates(plan, usual_s), width).urgency
         self._places = Places(width)
         self._pace = Pace(remedies.late_by_s, self._is_late if remedies.twin else None)

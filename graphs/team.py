@@ -20,7 +20,7 @@ from graphs.evidence import needed
 from graphs.gaps import gaps_in, unnamed, with_gaps
 from graphs.leading import STEPS, LeadState, lead_graph
 from graphs.planning import planned
-from graphs.plans import checked, single
+from graphs.plans import checked, placed, single
 from graphs.scheduling import Finding, State, run_plan
 from graphs.state import ChatState, as_node, question_of
 
@@ -59,7 +59,7 @@ async def lead(state: TeamState, runtime: Runtime[Context]) -> dict[str, Any]:
     """Let all leads work side by side, each with a share of the workers that may be at work at once."""
     context, limits = runtime.context, runtime.context.limits
     known = {finding.task_id: finding for finding in state["findings"] if finding.state == "done"}
-    places = min(limits.max_parallel, context.allowance.budget.width or limits.max_parallel)
+    places = placed(limits, context.allowance.budget).max_parallel
     share = replace(limits, max_parallel=places // min(places, len(state["plan"].tasks)))
     leading = lead_graph().compile(name="lead")  # what surrounds it lends it its checkpointer
 

@@ -133,7 +133,7 @@ def test_a_chain_is_no_team_and_says_so() -> None:
 
     expected = forecast(plan, estimates(plan), Limits())
 
-    assert expected.decision() == "One after the other, about 16 s: each needs the one before."
+    assert expected.decision() == "One after the other, about 16 s: no two of them could be at work at once."
     assert settled(plan, "Why?", expected) is plan
 
 

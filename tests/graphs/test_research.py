@@ -15,6 +15,7 @@ from mcp_kept import MemoryPins
 from scripted import ScriptedModel, calls, fills, says
 
 from agents.agent import Agent, assemble
+from agents.allowance import Allowance, Budget
 from agents.asking import ask_for
 from agents.errors import ModelUnavailable
 from agents.planner import Plan, SubTask
@@ -283,6 +284,22 @@ async def test_a_team_that_would_not_pay_does_not_start(scripted: Callable[..., 
     assert (told["serial_s"], told["parallel_s"], told["overhead_s"]) == (0.02, 0.01, 0.02)
     assert [task["question"] for task in told["tasks"]] == [QUESTION]
     assert [found.text for found in ran.state["findings"]] == ["All of it."]
+
+
+async def test_a_plan_is_estimated_with_the_places_that_the_run_has(scripted: Callable[..., Any]) -> None:
+    model = scripted(
+        {
+            "Question: ": [says("Both.")],
+            QUESTION: [fills(planned(("1", ""), ("2", "")))],
+            "sub-question": [says("It."), says("It.")],
+        }
+    )
+    narrow = replace(crew(model, [passage("A fact.")]), allowance=Allowance(Budget(width=1)))
+
+    (told,) = (await run(research.build().compile(), narrow, QUESTION)).of("plan.proposed")
+
+    assert told["parallel_s"] == told["serial_s"] == 16
+    assert told["decision"] == "One after the other, about 16 s: no two of them could be at work at once."
 
 
 async def test_estimates_come_from_what_earlier_runs_took(scripted: Callable[..., Any]) -> None:
