@@ -31,6 +31,10 @@ Row = dict[str, Any]
 # `lost` is what a reader sees, from the clock of the database: no process has to be alive to write it
 _SEEN = "case when status = 'running' and lease_until < now() then 'lost' else status end"
 _RUN = f"runs.*, {_SEEN} as seen_status"
+_LISTED = (
+    "run_id, thread_id, parent_run_id, graph, status, input, null as output, error, created_at, started_at, "
+    f"finished_at, pruned_at, {_SEEN} as seen_status"
+)
 _TOLD = """
 insert into run_events (run_id, seq, type, span_id, data)
 select %s, coalesce(max(seq), 0) + 1, 'run.cancelled', 'run', %s from run_events where run_id = %s
@@ -317,15 +321,19 @@ class Runs:
         return await self.thread(thread_id, owner)
 
     async def branch(self, thread_id: str, owner: str = "local") -> list[Row]:
-        """The runs of the branch that is being read, oldest first, each with the runs beside it."""
-        thread, rows = await self.thread(thread_id, owner), await self.runs(thread_id, owner)
-        by_id = {row["run_id"]: row for row in rows}
+        """The runs of the branch that is being read, oldest first, each with the runs beside it; without outputs."""
+        thread = await self.thread(thread_id, owner)
+        # a page asks every few seconds: a thousand answers with their sources would hold up everybody else's streams
+        query = f"select {_LISTED} from runs where thread_id = %s order by created_at, run_id"
+        by_id = {row["run_id"]: _with_question(row) for row in await self._all(query, thread_id)}
+        beside: dict[str | None, list[str]] = {}
+        for run_id, row in by_id.items():
+            beside.setdefault(row["parent_run_id"], []).append(run_id)
         line: list[Row] = []
-        at = thread["head_run_id"] or (rows[-1]["run_id"] if rows else None)
+        at = thread["head_run_id"] or next(reversed(by_id), None)
         while at in by_id:
             row = by_id[at]
-            beside = [it["run_id"] for it in rows if it["parent_run_id"] == row["parent_run_id"]]
-            line.append({**row, "siblings": beside})
+            line.append({**row, "siblings": beside[row["parent_run_id"]]})
             at = row["parent_run_id"]
         return line[::-1]
 
