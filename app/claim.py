@@ -25,7 +25,6 @@ from agents.context import Context
 from agents.errors import RunError, RunLost
 from agents.paging import carried, page_out
 from app.activities import Activity
-from app.advice import advise
 from app.ancestry import state_before
 from app.artefacts import RunArtefacts
 from app.beginning import before_team, first_state
@@ -33,7 +32,7 @@ from app.blackboard import RunBoard
 from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
 from app.journal import Recorder
 from app.ledger import RunLedger
-from app.outcome import SUPERSTEPS, answer_in, budget_reached, described, output_of, spent_by
+from app.outcome import SUPERSTEPS, answer_in, budget_reached, described, output_of, spent_by, timing_of
 from app.postgres import FencedSaver, Pool, checkpointer
 from app.projection import RunView
 from app.queue import DATABASE_GONE, RunQueue, Stopped
@@ -343,8 +342,7 @@ class Claim:
         told = {name: output[name] for name in ("answer", "missing", "budget_reached")}
         end = _root(type_, **told, **({} if error is None else {"error": error}))
         self._view.apply(end)
-        if len(self._view.drawn_lanes()) > 1 and (advice := advise(self._view)):
-            output["timing"] = advice.brief()
+        output["timing"] = timing_of(self._view)
         await self._recorder.finish(end, status, _json(output), _json(error), self._queue.release_children)
 
     async def _hand_back(self) -> None:

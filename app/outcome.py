@@ -1,5 +1,6 @@
 """What a run comes to: its answer with numbered sources, what is missing, or an error for a person to read. Pure."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,8 +11,11 @@ from langgraph.errors import GraphRecursionError
 
 from agents.allowance import Allowance
 from agents.errors import BudgetExceeded, RunError
+from app.advice import advise
 from app.borders import BUDGET_UNITS
 from app.projection import RunView, cited_keys
+
+log = logging.getLogger(__name__)
 
 SUPERSTEPS = 200
 """Root super-steps that a run takes before it needs a person's word to go on, and after it, as many again. Agents bound
@@ -100,6 +104,16 @@ def spent_by(failure: BaseException, allowance: Allowance) -> dict[str, Any] | N
         return {"unit": "supersteps", "limit": SUPERSTEPS, "actual": SUPERSTEPS, "share": 1.0, "more": None}
     spent = isinstance(failure, BudgetExceeded) and allowance.share()[0] >= 1
     return budget_reached(allowance, "resume") if spent else None
+
+
+def timing_of(view: RunView) -> dict[str, Any] | None:
+    """Where the time of an ended run went; None of a run of one step. What goes wrong in here costs nobody an answer."""
+    try:
+        told = advise(view) if len(view.drawn_lanes()) > 1 else None
+    except Exception:
+        log.exception("nobody can say where the time of a run went")
+        return None
+    return told.brief() if told else None
 
 
 def answer_in(values: Any) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.outcome import output_of
+from app.outcome import output_of, timing_of
 from app.projection import RunView
 from app.shapes import Node, Shape
 
@@ -28,3 +28,19 @@ def test_a_graph_that_names_none_has_none(values: dict[str, Any]) -> None:
 
     assert left["missing"] == []
     assert "rounds" not in left
+
+
+class Odd(RunView):
+    """One whose lanes nobody can make sense of."""
+
+    def drawn_lanes(self) -> list[Any]:
+        raise ValueError("unforeseen")
+
+
+def test_figures_that_fail_cost_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    assert timing_of(Odd(Shape((Node("answer", "Answer"),), ()))) is None
+    assert "where the time of a run went" in caplog.text
+
+
+def test_a_run_of_one_step_has_no_figures() -> None:
+    assert timing_of(RunView(Shape((Node("answer", "Answer"),), ()))) is None
