@@ -107,7 +107,7 @@ def spent_by(failure: BaseException, allowance: Allowance) -> dict[str, Any] | N
 
 
 def timing_of(view: RunView) -> dict[str, Any] | None:
-    """Where the time of an ended run went; None of a run of one step. What goes wrong in here costs nobody an answer."""
+    """Where the time of an ended run went; None of a single step. What goes wrong in here costs nobody an answer."""
     try:
         told = advise(view) if len(view.drawn_lanes()) > 1 else None
     except Exception:
