@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
@@ -95,6 +97,28 @@ def mortal(tmp_path: Path) -> Iterator[Running]:
     running = Running(tmp_path, port)
     yield running
     running.stop()
+
+
+SLOWLY = {"match": "known about debate", "slow_factor": 15}
+"""The part about debate of the research example, and no other."""
+
+
+@contextmanager
+def slowly(url: str) -> Iterator[None]:
+    """The demo model behind this server dawdles over one part, so that no page is too late to steer its run."""
+    endpoint = next(it["url"] for it in httpx.get(f"{url}/api/models", timeout=60).json()["models"] if it["demo"])
+    httpx.put(f"{endpoint}/demo/faults", json=SLOWLY, timeout=60).raise_for_status()
+    try:
+        yield
+    finally:
+        with suppress(httpx.HTTPError):  # it may have died with its server
+            httpx.delete(f"{endpoint}/demo/faults", timeout=60)
+
+
+@pytest.fixture
+def dawdling() -> Callable[[str], AbstractContextManager[None]]:
+    """`with dawdling(url):` a run of the research example does not end."""
+    return slowly
 
 
 @pytest.fixture

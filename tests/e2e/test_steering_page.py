@@ -13,7 +13,6 @@ from playwright.async_api import Browser, Page, expect
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 RUN_MS = 60_000
-STOP_MS = 2_000
 COMPARE = "Compare ReAct, planning with parallel sub-agents, and debate: latency, cost and when each pays"
 NOTE = "Save a note titled Budget that says we spend 500 on search."
 KEY = "What is an idempotency key, and which tool calls need one?"
@@ -74,16 +73,17 @@ async def say(page: Page, words: str) -> None:
 
 
 async def test_stop_ends_the_run_in_two_tabs_and_resume_brings_it_to_its_answer(
-    browser: Browser, sextant: Any, api: Api
+    browser: Browser, sextant: Any, api: Api, dawdling: Any
 ) -> None:
-    thread_id, run_id = api.start("research", COMPARE)
-    first, second = [await opened(browser, sextant.url, thread_id) for _ in range(2)]
-    await expect(first.locator(".lane.l-running").first).to_be_visible(timeout=RUN_MS)
+    with dawdling(sextant.url):
+        thread_id, run_id = api.start("research", COMPARE)
+        first, second = [await opened(browser, sextant.url, thread_id) for _ in range(2)]
+        await expect(first.locator(".lane.l-running").first).to_be_visible(timeout=RUN_MS)
 
-    await first.locator(".panel .stop, .status .stop").locator("visible=true").click()
-    for page in (first, second):
-        await expect(page.locator(OVER)).to_be_visible(timeout=STOP_MS)
-        await expect(page.locator(".fold")).to_contain_text("Stopped.")
+        await first.locator(".panel .stop, .status .stop").locator("visible=true").click()
+        for page in (first, second):
+            await expect(page.locator(OVER)).to_be_visible(timeout=RUN_MS)
+            await expect(page.locator(".fold")).to_contain_text("Stopped.")
     await second.reload()
     await expect(second.locator(OVER)).to_contain_text("Stopped.", timeout=RUN_MS)
 
@@ -93,15 +93,18 @@ async def test_stop_ends_the_run_in_two_tabs_and_resume_brings_it_to_its_answer(
         assert await raw_text(page) == api.get(f"runs/{run_id}")["output"]["answer"]
 
 
-async def test_answer_now_names_what_is_missing_and_retry_fetches_it(browser: Browser, sextant: Any, api: Api) -> None:
-    thread_id, run_id = api.start("research", COMPARE)
-    page = await opened(browser, sextant.url, thread_id)
-    await expect(page.locator(".lane.l-running[aria-label*=brief]").first).to_be_visible(timeout=RUN_MS)
+async def test_answer_now_names_what_is_missing_and_retry_fetches_it(
+    browser: Browser, sextant: Any, api: Api, dawdling: Any
+) -> None:
+    with dawdling(sextant.url):
+        thread_id, run_id = api.start("research", COMPARE)
+        page = await opened(browser, sextant.url, thread_id)
+        await expect(page.locator(".lane.l-running[aria-label*=brief]").first).to_be_visible(timeout=RUN_MS)
 
-    await page.locator(".panel .more, .status .more").locator("visible=true").click()
-    await page.locator(".menu >> visible=true").get_by_text("Answer with what we have").click()
+        await page.locator(".panel .more, .status .more").locator("visible=true").click()
+        await page.locator(".menu >> visible=true").get_by_text("Answer with what we have").click()
+        await expect(page.locator(FINAL)).to_be_visible(timeout=RUN_MS)
 
-    await expect(page.locator(FINAL)).to_be_visible(timeout=RUN_MS)
     missing = api.get(f"runs/{run_id}")["output"]["missing"]
     assert missing
     await expect(page.locator(".after")).to_contain_text(f"{missing[0]['title']} is missing.")
@@ -202,25 +205,28 @@ async def test_a_rejection_reaches_the_agent_with_its_reason(browser: Browser, s
 # ---- a second message
 
 
-async def test_a_second_message_waits_for_the_first_and_is_answered(browser: Browser, sextant: Any, api: Api) -> None:
-    thread_id, _ = api.start("research", COMPARE)
-    page = await opened(browser, sextant.url, thread_id)
-    await expect(page.locator(".st-key-sent_now")).to_be_visible(timeout=RUN_MS)
-    await say(page, KEY)
+async def test_a_second_message_waits_for_the_first_and_is_answered(
+    browser: Browser, sextant: Any, api: Api, dawdling: Any
+) -> None:
+    with dawdling(sextant.url):
+        thread_id, _ = api.start("research", COMPARE)
+        page = await opened(browser, sextant.url, thread_id)
+        await expect(page.locator(".st-key-sent_now")).to_be_visible(timeout=RUN_MS)
+        await say(page, KEY)
+        queued = page.locator(".turn").nth(1)
+        await expect(queued).to_contain_text("It waits for the message before it.", timeout=RUN_MS)
 
-    queued = page.locator(".turn").nth(1)
-    await expect(queued).to_contain_text("It waits for the message before it.", timeout=RUN_MS)
     await expect(page.locator(FINAL)).to_have_count(2, timeout=RUN_MS)
     assert [run["status"] for run in api.runs(thread_id)] == ["succeeded", "succeeded"]
 
 
-async def test_a_second_message_may_stop_the_first(browser: Browser, sextant: Any, api: Api) -> None:
-    thread_id, _ = api.start("research", COMPARE)
-    page = await opened(browser, sextant.url, thread_id)
-    await page.get_by_role("radio", name="stops it first").click(timeout=RUN_MS)
-    await say(page, KEY)
-
-    await expect(page.locator(OVER).first).to_contain_text("Stopped.", timeout=RUN_MS)
+async def test_a_second_message_may_stop_the_first(browser: Browser, sextant: Any, api: Api, dawdling: Any) -> None:
+    with dawdling(sextant.url):
+        thread_id, _ = api.start("research", COMPARE)
+        page = await opened(browser, sextant.url, thread_id)
+        await page.get_by_role("radio", name="stops it first").click(timeout=RUN_MS)
+        await say(page, KEY)
+        await expect(page.locator(OVER).first).to_contain_text("Stopped.", timeout=RUN_MS)
     await expect(page.locator(FINAL)).to_have_count(1, timeout=RUN_MS)
     assert [run["status"] for run in api.runs(thread_id)] == ["cancelled", "succeeded"]
 
@@ -253,13 +259,15 @@ async def test_an_edited_question_branches_off_and_both_branches_stay(browser: B
 # ---- a server that is killed
 
 
-async def test_a_run_whose_server_was_killed_ends_in_the_same_page(browser: Browser, mortal: Any) -> None:
+async def test_a_run_whose_server_was_killed_ends_in_the_same_page(
+    browser: Browser, mortal: Any, dawdling: Any
+) -> None:
     api = Api(mortal.url)
-    thread_id, run_id = api.start("research", COMPARE)
-    page = await opened(browser, mortal.url, thread_id)
-    await expect(page.locator(".finding .prose").first).to_be_visible(timeout=RUN_MS)
-
-    mortal.kill()
+    with dawdling(mortal.url):
+        thread_id, run_id = api.start("research", COMPARE)
+        page = await opened(browser, mortal.url, thread_id)
+        await expect(page.locator(".finding .prose").first).to_be_visible(timeout=RUN_MS)
+        mortal.kill()
     await expect(page.locator(".turn .trouble").first).to_contain_text("The connection is gone.", timeout=RUN_MS)
     await expect(page.locator(".away")).to_contain_text("The server does not answer.")
     await asyncio.to_thread(mortal.rise)
