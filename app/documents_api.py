@@ -1,8 +1,12 @@
 """Documents over HTTP: upload, watch being indexed, list, remove, open a passage or the original."""
 
 import asyncio
+import logging
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +20,13 @@ from app.borders import NotFound, Rejected
 from app.compose import App
 from retrieval.documents import CorpusError, IngestProgress, Upload
 
+log = logging.getLogger(__name__)
+
 MAX_FILES = 200
 COPY_BYTES = 1 << 20
 KEPT_INGESTS = 50
+PREFIX = "upload-"
+LEFT_BEHIND_S = 86_400.0
 
 
 @dataclass(slots=True)
@@ -73,8 +81,12 @@ def documents_router(get_app: Callable[[], App]) -> APIRouter:
             files = [it for it in form.getlist("files") if isinstance(it, Uploaded)]
             if not files:
                 raise Rejected("files_missing", "files: none was sent", field="files", fix="send at least one file")
-            folder = tempfile.TemporaryDirectory(dir=_uploads(sextant), prefix="upload-")
-            uploads = [await _kept(it, Path(folder.name), sextant.settings.max_upload_mb) for it in files]
+            folder = tempfile.TemporaryDirectory(dir=_uploads(sextant), prefix=PREFIX)
+            try:
+                uploads = [await _kept(it, Path(folder.name), sextant.settings.max_upload_mb) for it in files]
+            except BaseException:
+                folder.cleanup()
+                raise
         return {"ingest_id": ingests.begin(sextant, uploads, folder)}
 
     @router.get("/ingests/{ingest_id}")
@@ -130,6 +142,10 @@ def _opening(router: APIRouter, get_app: Callable[[], App]) -> None:
 def _uploads(sextant: App) -> Path:
     folder = sextant.settings.home / "uploads"
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{PREFIX}*"):  # by a process that was killed; another one may be at work on a young one
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LEFT_BEHIND_S:
+                shutil.rmtree(left, ignore_errors=True)
     return folder
 
 
@@ -168,6 +184,12 @@ async def _ingest(
     except CorpusError as error:
         ingest.state = "failed"
         ingest.progress["failed"] = [{"name": error.place, "reason": error.reason, "fix": error.fix}]
+    except Exception as failure:  # whoever asks how far it is would be told for ever that it goes on
+        log.exception("files could not be indexed")
+        ingest.state = "failed"
+        reason = f"something unforeseen happened: {failure or type(failure).__name__}"[:500]
+        fix = "upload it again; the server's log has the details"
+        ingest.progress["failed"] = [{"name": it.name, "reason": reason, "fix": fix} for it in uploads]
     finally:
         sextant.new_vectors.set()
         await asyncio.to_thread(folder.cleanup)

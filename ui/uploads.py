@@ -67,7 +67,8 @@ def _line(upload: Json) -> None:
     state = (
         "running" if not _over(upload) else "failed" if seen["state"] == "failed" else "partial" if failed else "done"
     )
-    words = f"<b>{done - len(failed) if _over(upload) else done} of {total} indexed</b>" + _rest(upload, seen)
+    indexed = max(0, done - len(failed)) if _over(upload) else done  # an ingest that failed as a whole has done none
+    words = f"<b>{indexed} of {total} indexed</b>" + _rest(upload, seen)
     rows = "".join(
         f"<li><b>{escape(str(row['name']))}</b>: {escape(_sentences(row['reason'], row.get('fix')))}</li>"
         for row in failed
