@@ -107,7 +107,8 @@ def _made(remote: Remote, definition: Definition, name: str) -> RemoteTool:
 
 def as_tool(remote: Remote, definition: Definition, name: str) -> RemoteTool:
     """A definition as a tool that an agent can be given, with the promise that can be made for it."""
-    description = definition.description or f"{definition.tool} of {remote.server.name}"
+    # the first line is ours: where the sentence of an approval lacks an argument, a person reads that one instead
+    description = f"Calls {definition.tool} of the server {remote.server.name}.\n{definition.description}".strip()
     tool = RemoteTool(name=name, description=description, args_schema=dict(definition.schema), remote=remote,
                       definition=definition)  # fmt: skip
     with_contract(tool, contract_for(remote, definition))

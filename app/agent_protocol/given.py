@@ -9,7 +9,9 @@ from langchain_core.messages import convert_to_messages
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.activities import Activity
+from app.agent_protocol.assistants import activity_of
 from app.borders import Rejected, checked_json, checked_question
+from app.compose import App
 
 MAX_MESSAGES = 100
 MAX_TITLE_OF_VALUES = 200
@@ -100,6 +102,14 @@ class Given:
 
     question: str
     values: Mapping[str, Any] | None = None
+
+
+def refuse_unusable(app: App, body: RunBody) -> None:
+    """Raise for a body that no run can begin with."""
+    body.refuse_unoffered()
+    activity = activity_of(app, body.assistant_id)
+    if body.input is not None:
+        given_of(activity, body.input, app.settings.max_question_chars)
 
 
 def given_of(activity: Activity, data: Any, max_chars: int) -> Given:

@@ -5,11 +5,9 @@ answer goes on with the run that asked: its id stays, and so does its log.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Header, Query, Request
 from fastapi.responses import Response
@@ -18,7 +16,8 @@ from pydantic import BaseModel, Field
 from app.activities import Activity
 from app.agent_protocol import wire
 from app.agent_protocol.assistants import activity_of
-from app.agent_protocol.given import RunBody, given_of, stream_modes
+from app.agent_protocol.given import RunBody, given_of, refuse_unusable, stream_modes
+from app.agent_protocol.responses import Admitted, awaited, places, streamed
 from app.agent_protocol.rows import Rows
 from app.agent_protocol.states import Reader
 from app.agent_protocol.stream import Position, ended, finished, protocol_stream
@@ -44,14 +43,6 @@ class CancelMany(BaseModel):
     thread_id: str | None = None
     run_ids: list[str] | None = Field(default=None, max_length=1000)
     status: Literal["pending", "running", "all"] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """A run that goes, and the row of its log after which it is this request's."""
-
-    run: Row
-    begin: int = 0
 
 
 def runs_router(get_app: Callable[[], App], streams: Streams) -> APIRouter:
@@ -96,6 +87,8 @@ def _started(router: APIRouter, get_app: Callable[[], App], streams: Streams) ->
     async def create_many(bodies: Annotated[list[RunBody], Body(max_length=100)], owner: Owner) -> Response:
         """Several runs, each in a thread of its own."""
         app = get_app()
+        for it in bodies:  # all of them begin, or none
+            refuse_unusable(app, it)
         return wire.reply([wire.run((await admit_alone(app, owner, it)).run) for it in bodies])
 
     @router.post("/runs/wait")
@@ -228,61 +221,6 @@ def _checkpoint(body: RunBody) -> str | None:
 
 
 # -- watching --------------------------------------------------------------------------------------------------------
-
-
-def places(run: Row, join: str = "") -> dict[str, str]:
-    """Where a run is. Without the prefix under which this is mounted: the client's base address has it already."""
-    at = f"/threads/{quote(run['thread_id'])}/runs/{run['run_id']}"
-    return {"Content-Location": at} | ({"Location": f"{at}/{join}"} if join else {})
-
-
-def awaited(
-    app: App, streams: Streams, owner: str, admitted: Admitted, body: RunBody, *, alone: bool = False
-) -> Response:
-    """A response that comes when the run has ended."""
-    run = admitted.run
-
-    async def values() -> AsyncIterator[bytes]:
-        async for piece in finished(app, run, admitted.begin):
-            yield piece
-        await _tidied(app, run, body, alone=alone)
-
-    return streams.response(
-        owner, values(), media_type="application/json", headers=places(run, "join"), on_cut=_on_cut(app, run, body),
-        held=True,
-    )  # fmt: skip
-
-
-def streamed(
-    app: App, streams: Streams, owner: str, admitted: Admitted, body: RunBody, modes: tuple[str, ...],
-    *, alone: bool = False,
-) -> Response:  # fmt: skip
-    """A response that tells of the run as it happens."""
-    run, query = admitted.run, "&".join(f"stream_mode={mode}" for mode in modes)
-
-    async def events() -> AsyncIterator[bytes]:
-        stream = protocol_stream(
-            app, run, modes, subgraphs=body.stream_subgraphs, after=None, begin=admitted.begin
-        )  # fmt: skip
-        async for piece in stream:
-            yield piece
-        await _tidied(app, run, body, alone=alone)
-
-    join = f"stream?{query}&stream_subgraphs={str(body.stream_subgraphs).lower()}"
-    return streams.response(owner, events(), headers=places(run, join), on_cut=_on_cut(app, run, body), held=True)
-
-
-def _on_cut(app: App, run: Row, body: RunBody) -> Callable[[], Any] | None:
-    """What to do when the client goes away before the end."""
-    return (lambda: app.runs.cancel(run["run_id"], run["owner"])) if body.on_disconnect == "cancel" else None
-
-
-async def _tidied(app: App, run: Row, body: RunBody, *, alone: bool) -> None:
-    """Remove the thread of a run without one, unless it is wanted or not over."""
-    if not alone or body.on_completion == "keep" or app.journal.closed:
-        return
-    if (await app.runs.run(run["run_id"], run["owner"]))["status"] in TERMINAL:
-        await app.runs.delete_thread(run["thread_id"], run["owner"])
 
 
 def _followed(router: APIRouter, get_app: Callable[[], App], streams: Streams) -> None:

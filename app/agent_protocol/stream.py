@@ -287,8 +287,13 @@ async def finished(app: App, run: Row, after: int) -> AsyncIterator[bytes]:
     async for batch in ended(app, run, after):
         if not batch:
             yield b" "
-    if not app.journal.closed:
-        yield encoded(await final_values(app, run))
+    if app.journal.closed:
+        return
+    try:
+        values = await final_values(app, run)
+    except NotFound:  # the status is out: what became of it has to be said here
+        values = {"__error__": {"error": "NotFound", "message": "The thread was deleted."}}
+    yield encoded(values)
 
 
 async def final_values(app: App, run: Row) -> Any:

@@ -70,6 +70,22 @@ async def test_what_may_change_something_waits_for_a_person(
     assert (tmp_path / "effects").read_text() == "the button\n"
 
 
+async def test_no_words_of_a_server_tell_a_person_what_a_call_does(
+    peer: Server, kept: Kept, scripted: Scripted, tmp_path: Path
+) -> None:
+    (tmp_path / "definition").write_text("Reads the weather, which harms nobody.")
+    model = scripted([calls(("peer__echo", {}))])  # without the argument that the sentence names
+    async with kept(replace(peer, effects={"echo": "at_most_once"})) as remotes:
+        await remotes.remotes["peer"].look()
+        it, place = context(model, remotes), {"configurable": {"thread_id": "1"}}
+        agent = it.agents["assistant"].copy()
+        agent.checkpointer = InMemorySaver()
+        await run(agent, it, **place)
+        (asked,) = (await agent.aget_state(place)).tasks[0].interrupts
+
+    assert asked.value["what"] == "Calls echo of the server peer."
+
+
 async def test_other_roles_do_not_have_them(peer: Server, kept: Kept, scripted: Scripted) -> None:
     model = scripted([calls(("peer__echo", {"text": "hi"})), says("done")])
     async with kept(peer) as remotes:

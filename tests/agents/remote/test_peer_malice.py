@@ -249,10 +249,12 @@ async def test_work_at_a_peer_whose_card_changes_meanwhile_is_given_up(servers: 
     assert bees.methods == ["SendMessage", "CancelTask"]
 
 
-ODD_CARDS = ([], "card", None, 7, {}, {"supportedInterfaces": 5}, {"supportedInterfaces": [None]}, {"skills": [None]},
-             {"capabilities": []}, {"url": 5}, {"url": "http://[", "name": "x"}, {"securitySchemes": {"a": 5}},
-             {"additionalInterfaces": [5], "url": "x"}, {"skills": {"a": 1}}, {"name": "a\x00b"}, {"name": "\ud800"},
-             {"supportedInterfaces": [{"url": "http://[", "protocolBinding": "JSONRPC"}]})  # fmt: skip
+ODD_CARDS: tuple[Any, ...] = (
+    [], "card", None, 7, {}, {"supportedInterfaces": 5}, {"supportedInterfaces": [None]}, {"skills": [None]},
+    {"capabilities": []}, {"url": 5}, {"url": "http://[", "name": "x"}, {"securitySchemes": {"a": 5}},
+    {"additionalInterfaces": [5], "url": "x"}, {"skills": {"a": 1}}, {"name": "a\x00b"}, {"name": "\ud800"},
+    {"supportedInterfaces": [{"url": "http://[", "protocolBinding": "JSONRPC"}]},
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("odd", ODD_CARDS, ids=ascii)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
 from house import House
 from httpx import HTTPStatusError
@@ -390,3 +391,31 @@ async def test_unknown_names_are_not_found(client: LangGraphClient) -> None:
         with pytest.raises(HTTPStatusError) as told:
             await call
         assert told.value.response.status_code == 404
+
+
+@pytest.mark.parametrize("way", ["wait", "stream"])
+async def test_a_thread_that_is_deleted_ends_whoever_waits_for_it(
+    client: LangGraphClient, server: House, gates: Gates, way: str
+) -> None:
+    thread_id, question = await thread_of(client, "waits"), f"deleted while {way}"
+    body = {"assistant_id": "waits", "input": human(question)}
+    async with httpx.AsyncClient(timeout=60) as http:
+        waiting = asyncio.create_task(http.post(f"{server.url}/api/agent/threads/{thread_id}/runs/{way}", json=body))
+        await gates.reached(question)
+        await client.threads.delete(thread_id)
+        answer = await waiting
+    assert answer.status_code == 200
+    if way == "wait":
+        assert answer.json() == {"__error__": {"error": "NotFound", "message": "The thread was deleted."}}
+    else:
+        assert "event: end" in answer.text
+
+
+async def test_a_batch_begins_all_of_its_runs_or_none(client: LangGraphClient, server: House) -> None:
+    before = await client.threads.count()
+    good, bad = {"assistant_id": "says", "input": human("batch")}, {"assistant_id": "nobody", "input": human("batch")}
+    async with httpx.AsyncClient(timeout=60) as http:
+        for wrong in (bad, {**good, "input": {"messages": []}}, {**good, "webhook": "http://a/"}):
+            answer = await http.post(f"{server.url}/api/agent/runs/batch", json=[good, wrong])
+            assert 400 <= answer.status_code < 500
+    assert await client.threads.count() == before

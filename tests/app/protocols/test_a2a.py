@@ -210,8 +210,11 @@ async def test_plain_wrong_requests_are_answered_in_the_protocols_shape(server: 
         missing = (await http.post("says", json=body)).json()
         unknown = (await http.post("says", json={**body, "method": "Nothing"})).json()
         broken = (await http.post("says", content=b"{")).json()
+        batch = (await http.post("says", json=[body] * 1_000)).json()
         old = (await http.post("says", json=body, headers={"A2A-Version": "0.1"})).json()
-    assert [it["error"]["code"] for it in (missing, unknown, broken, old)] == [-32602, -32601, -32700, -32009]
+    assert [it["error"]["code"] for it in (missing, unknown, broken, old, batch)] == [
+        -32602, -32601, -32700, -32009, -32600,
+    ]  # fmt: skip
 
 
 ODD = {"nul": "a\x00b", "half": "\ud800", "long": "x" * 5_000, "bee": "\U0001f41d", "empty": " "}

@@ -11,11 +11,16 @@ import pytest
 from a2a.types import (
     AuthenticationInfo,
     CancelTaskRequest,
+    DeleteTaskPushNotificationConfigRequest,
     GetTaskPushNotificationConfigRequest,
     GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest,
+    ListTasksRequest,
     SendMessageConfiguration,
     SubscribeToTaskRequest,
+    Task,
     TaskPushNotificationConfig,
+    TaskState,
 )
 from a2a.utils.errors import InvalidParamsError, TaskNotFoundError
 from a2a_agent import Agent
@@ -145,25 +150,36 @@ async def test_a_task_of_another_principal_is_not_there(tmp_path: Path, postgres
         task = await hers.send("asks", "dig")
         card = (await his.client("asks"))._card
         assert [dict(it.schemes) for it in card.security_requirements] != []
-        client = await his.client("asks")
-        for attempt in (
-            client.get_task(GetTaskRequest(id=task.id)),
-            client.cancel_task(CancelTaskRequest(id=task.id)),
-            anext(aiter(client.subscribe(SubscribeToTaskRequest(id=task.id)))),
-            his.send("asks", "yes", task_id=task.id),
-            his.send("asks", "beside", context_id=task.context_id),
-            client.create_task_push_notification_config(
-                TaskPushNotificationConfig(task_id=task.id, url="http://example.com/")
-            ),
-        ):
-            with pytest.raises(TaskNotFoundError):
-                await attempt
+        assert list((await (await his.client("asks")).list_tasks(ListTasksRequest())).tasks) == []
+        rest = Agent(running, "HTTP+JSON", Authorization=f"Bearer {bob}")
+        for thief in (his, rest):
+            await _tries_everything(thief, task)
+        assert (await hers.send("asks", "yes", task_id=task.id)).status.state == TaskState.TASK_STATE_COMPLETED
         stranger, elsewhere = Agent(running), Agent(running, Authorization=FOREIGN)
         for nobody in (stranger, elsewhere):
             with pytest.raises(Exception, match="401"):
                 await nobody.client("asks")
-        for it in (hers, his, stranger, elsewhere):
+        for it in (hers, his, rest, stranger, elsewhere):
             await it.close()
+
+
+async def _tries_everything(thief: Agent, task: Task) -> None:
+    """And finds nothing there."""
+    client = await thief.client("asks")
+    place = {"task_id": task.id, "id": task.id}
+    for attempt in (
+        client.get_task(GetTaskRequest(id=task.id)),
+        client.cancel_task(CancelTaskRequest(id=task.id)),
+        anext(aiter(client.subscribe(SubscribeToTaskRequest(id=task.id)))),
+        thief.send("asks", "yes", task_id=task.id),
+        thief.send("asks", "beside", context_id=task.context_id),
+        client.create_task_push_notification_config(TaskPushNotificationConfig(**place, url="http://1.1.1.1/")),
+        client.get_task_push_notification_config(GetTaskPushNotificationConfigRequest(**place)),
+        client.list_task_push_notification_configs(ListTaskPushNotificationConfigsRequest(task_id=task.id)),
+        client.delete_task_push_notification_config(DeleteTaskPushNotificationConfigRequest(**place)),
+    ):
+        with pytest.raises(TaskNotFoundError):
+            await attempt
 
 
 async def test_a_private_address_is_refused_where_the_socket_is_made(receiver: Receiver) -> None:

@@ -250,7 +250,8 @@ async def test_each_owner_sees_their_own(keyed_server: House, keys: dict[str, st
 def test_one_owner_does_not_take_all_sessions(keyed_server: House, keys: dict[str, str]) -> None:
     url = f"{keyed_server.url}/api/mcp"
     with httpx.Client(headers=HEADERS, timeout=60) as http:
-        codes, opened = {}, []
+        codes: dict[str, list[int]] = {}
+        opened = []
         for owner, times in (("ann", MAX_OF_OWNER + 1), ("bob", 1)):
             for _ in range(times):
                 signed = {"authorization": f"Bearer {keys[owner]}"}
