@@ -30,6 +30,9 @@ async def test_a_remote_tool_is_read_and_approved_on_a_page_that_was_opened_by_i
 ) -> None:
     page = await browser.new_page(viewport={"width": 1440, "height": 900})
     await page.goto(f"{fresh}/settings")
+    model = page.locator(".sx-item", has_text="demo-large")
+    await expect(model).to_contain_text("The demo model: its words are put together by rules", ignore_case=True)
+    await expect(model).to_contain_text("Answers at http://127.0.0.1:")
     tool = page.locator(".sx-item", has_text="search_documents")
     await expect(tool).to_contain_text("only reads; at most 15 s. Held by architect, assistant")
     async with httpx.AsyncClient(base_url=f"{fresh}/api/", timeout=60) as http:

@@ -107,9 +107,10 @@ def _model(row: Json) -> str:
     state = f"<b>Does not answer</b> at {escape(row['url'])}: {escape(row['error'])}" if row["error"] else ""
     state = state or (f"Answers at {escape(row['url'])}" if row["url"] else "")
     told = escape(definitions.visible(row["found"]))
-    lines = [escape(ROLES.get(row["role"], row["role"])), demo, "; ".join(filter(None, (state, told)))]
+    role = str(row["role"])
+    lines = [escape(ROLES.get(role, role)), demo, "; ".join(filter(None, (state, told)))]
     mark = "done" if row["answers"] else "failed"
-    return _item(definitions.visible(row["model"]), lines, mark, figures(row) if row["role"] in TALKS else "")
+    return _item(definitions.visible(row["model"]), lines, mark, figures(row) if role in TALKS else "")
 
 
 # ---- tools
@@ -307,8 +308,8 @@ def _card_of(peer: Json) -> None:
         args = (session.api().approve_peer, peer["name"], peer["card"]["sha256"])
         st.button("Approve its card", key=f"approve_peer_{peer['name']}", on_click=_decide, args=args)
     elif peer.get("approved"):
-        args = (session.api().withdraw_peer, peer["name"])
-        st.button("Withdraw", key=f"withdraw_peer_{peer['name']}", on_click=_decide, args=args, type="tertiary")
+        held = (session.api().withdraw_peer, peer["name"])
+        st.button("Withdraw", key=f"withdraw_peer_{peer['name']}", on_click=_decide, args=held, type="tertiary")
 
 
 def _as_definition(card: Json) -> Json:
