@@ -99,15 +99,14 @@ def mortal(tmp_path: Path) -> Iterator[Running]:
     running.stop()
 
 
-SLOWLY = {"match": "known about debate", "slow_factor": 15}
-"""The part about debate of the research example, and no other."""
-
-
 @contextmanager
-def slowly(url: str) -> Iterator[None]:
-    """The demo model behind this server dawdles over one part, so that no page is too late to steer its run."""
+def slowly(url: str, over: str = "known about debate") -> Iterator[None]:
+    """The demo model behind this server dawdles over some parts of the research example, as long as the block lasts.
+
+    So no page is too late to steer its run, or to see it at work. By default it is the part about debate.
+    """
     endpoint = next(it["url"] for it in httpx.get(f"{url}/api/models", timeout=60).json()["models"] if it["demo"])
-    httpx.put(f"{endpoint}/demo/faults", json=SLOWLY, timeout=60).raise_for_status()
+    httpx.put(f"{endpoint}/demo/faults", json={"match": over, "slow_factor": 15}, timeout=60).raise_for_status()
     try:
         yield
     finally:
@@ -116,7 +115,7 @@ def slowly(url: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def dawdling() -> Callable[[str], AbstractContextManager[None]]:
+def dawdling() -> Callable[..., AbstractContextManager[None]]:
     """`with dawdling(url):` a run of the research example does not end."""
     return slowly
 
