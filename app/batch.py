@@ -46,6 +46,7 @@ OWNER = "batch"
 WINDOW_ROWS = 100
 POLL_S = 0.05
 ENDED = ("succeeded", "failed", "cancelled", "waiting")
+NOBODY_ASKED = {"message": "It waits for a person, and nobody is asked in a batch.", "fix": "Ask it in the chat."}
 PATIENCE_S = 120.0
 """A database that restarts is waited for; one that stays away ends the batch, which loses nothing."""
 RETRY_S = 1.0
@@ -154,7 +155,8 @@ class Batch:
         if outcome["status"] == "succeeded":
             self.tally.answered += 1
         elif not self.stopping:
-            self.tally.fail(outcome["problem"] or outcome["status"], row.line)
+            waits = NOBODY_ASKED["message"] if outcome["status"] == "waiting" else ""
+            self.tally.fail(outcome["problem"] or waits or outcome["status"], row.line)
 
     async def _started(self, row: Row) -> JSON:
         """The row's run: admitted now, found at work, or going on from where it failed or was stopped."""
@@ -210,7 +212,10 @@ class Batch:
             return {**row.head(), "error": row.problem, **row.tail()} if asked else None
         if run is None or run["status"] not in ENDED or (self.stopping and run["status"] == "cancelled"):
             return None
-        return {**row.head(), "question": row.question, **result_of(run), **row.tail()}
+        result = result_of(run)
+        if run["status"] == "waiting":
+            result["error"] |= NOBODY_ASKED
+        return {**row.head(), "question": row.question, **result, **row.tail()}
 
     # -- small ones --------------------------------------------------------------------------------------------------
 

@@ -103,8 +103,18 @@ def _sweep(output: Path) -> None:
     """Remove what batches that were killed in the middle of writing left behind."""
     for part in output.parent.glob(f".{output.name}.*.part"):
         pid = part.name.split(".")[-2]
-        if pid.isdigit() and not Path("/proc", pid).exists():
+        if pid.isdigit() and not _is_alive(int(pid)):
             part.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; or no process at all, so nothing that we wrote
+        return True
+    return True
 
 
 # -- progress --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +19,7 @@ from pydantic import SecretStr
 
 from app.batch import Batch, result_of
 from app.batch_rows import OURS, Row
+from app.commands.batch import _checked_output
 from app.compose import App, compose
 from app.settings import Settings
 
@@ -145,3 +149,31 @@ async def test_what_was_answered_is_written_also_when_a_batch_ends_over_somethin
             it = replace(app, steering=Broken())  # type: ignore[arg-type]
             await batch_of(it, tmp_path, "What is a straggler?", "And a twin?", "What of zanzibar?").run()
     assert [row["line"] for row in written(tmp_path) if row.get("answer")] == [1, 2]
+
+
+async def test_a_row_that_asks_a_person_says_where_it_can_be_asked(app: App, tmp_path: Path) -> None:
+    """Rows are nobody's conversations, so there is no chat in which this one could be answered."""
+    it = batch_of(app, tmp_path, "Save a note: ReAct before any team.")
+    async with asyncio.timeout(60):
+        await it.run()
+    [row] = written(tmp_path)
+    message, fix = "It waits for a person, and nobody is asked in a batch.", "Ask it in the chat."
+    assert row["error"] == {"code": "waiting", "message": message, "fix": fix}
+    assert it.tally.problems == {message: [1]}
+
+
+def test_a_question_of_a_chat_can_be_answered_there() -> None:
+    assert result_of(run("waiting"))["error"]["fix"] == "Answer it in the chat."
+
+
+def test_what_a_killed_batch_left_is_swept_and_a_living_ones_part_is_not(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait(60)
+    names = {pid: tmp_path / f".answers.jsonl.{pid}.part" for pid in (dead.pid, os.getpid(), 1, 10**30)}
+    for part in names.values():
+        part.touch()
+    (tmp_path / "questions.jsonl").write_text('"a question?"\n')
+
+    _checked_output(tmp_path / "questions.jsonl", tmp_path / "answers.jsonl")
+
+    assert {pid for pid, part in names.items() if part.exists()} == {1, 10**30}  # and our own was a probe's
