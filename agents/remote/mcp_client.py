@@ -18,7 +18,7 @@ from mcp import ClientSession, McpError, types
 from pydantic import ValidationError
 
 from agents.errors import ToolFailed
-from agents.remote.mcp_http import BROKEN_OFF, called
+from agents.remote.mcp_http import UNANSWERED, called
 from agents.remote.mcp_pipe import piped
 from agents.remote.remotes import Attached, Lost, Result
 from agents.remote.servers import Server
@@ -161,8 +161,8 @@ class McpConnection:
             await asyncio.wait({task})
 
     def _refused(self, error: McpError) -> Exception:
-        if error.error.message == BROKEN_OFF:  # of this request alone
-            return Lost(BROKEN_OFF)
+        if error.error.code == UNANSWERED:  # this request alone
+            return Lost(error.error.message[:MAX_ERROR_CHARS])
         if error.error.code == types.CONNECTION_CLOSED:
             return self._lost("the connection was closed")
         if error.error.message == FORGOTTEN:

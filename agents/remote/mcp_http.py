@@ -3,8 +3,8 @@
 The credentials of a server are its own client's headers: no other server, no redirect to another origin and no caller
 of ours shares them. The standing event stream, on which a server may say anything at any time, is not opened.
 
-The SDK hopes to read an answer that broke off from such a stream, and would leave the caller waiting: here a request
-whose answer has ended without one is told so.
+The SDK hopes to read an answer that broke off from such a stream, and would leave the caller waiting; one that never
+came, or is an HTTP error, ends its session with all other calls. Here the one call that got no answer is told so.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import orjson
 from anyio.streams.memory import MemoryObjectSendStream
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp.types import CONNECTION_CLOSED, ErrorData, JSONRPCError, JSONRPCMessage, JSONRPCResponse
+from mcp.types import ErrorData, JSONRPCError, JSONRPCMessage, JSONRPCResponse
 
 from agents.remote.bounds import MAX_MESSAGE_BYTES, TooLarge
 from agents.remote.mcp_pipe import Over, Read, Write
@@ -31,7 +31,13 @@ SLACK_S = 5.0
 """By which the client waits longer than whoever called."""
 SETTLED_S = 1.0
 """After the end of an answer: what was read of it has been handed on by then."""
+UNANSWERED = -32_099
+"""Code of our own for a call that got no answer, in the range that is free for it."""
 BROKEN_OFF = "its answer broke off"
+ABOUT_THE_SESSION = (401, 403, 404)
+"""What a server answers when it is not this call that is wrong."""
+
+Number = str | int
 
 
 @asynccontextmanager
@@ -51,33 +57,33 @@ async def called(server: Server, over: Over) -> AsyncIterator[tuple[Read, Write]
 
 
 class _Open:
-    """Requests without an answer so far."""
+    """Calls without an answer so far."""
 
     def __init__(self) -> None:
-        self._asked: set[str | int] = set()
+        self._asked: set[Number] = set()
         self._said: MemoryObjectSendStream[SessionMessage | Exception] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def asked(self, request: httpx.Request) -> str | int | None:
-        """Id of what is asked here; None for what has no answer."""
+    def asked(self, request: httpx.Request) -> Number | None:
+        """Id of the call of a tool that this is; None for anything else, without which there is no session."""
         message = orjson.loads(request.content) if request.method == "POST" else {}
-        number = message.get("id") if "method" in message else None
+        number: Number | None = message.get("id") if message.get("method") == "tools/call" else None
         if number is not None:
             self._asked.add(number)
         return number
 
-    def ended(self, number: str | int | None) -> None:
+    def ended(self, number: Number | None, why: str = BROKEN_OFF) -> None:
         """No more comes of the answer to this."""
-        if number in self._asked:
-            task = asyncio.create_task(self._missed(number))
+        if number is not None and number in self._asked:
+            task = asyncio.create_task(self._missed(number, why))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _missed(self, number: str | int) -> None:
+    async def _missed(self, number: Number, why: str) -> None:
         await asyncio.sleep(SETTLED_S)
         if number in self._asked and self._said is not None:
             self._asked.discard(number)
-            error = ErrorData(code=CONNECTION_CLOSED, message=BROKEN_OFF)
+            error = ErrorData(code=UNANSWERED, message=why)
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await self._said.send(
                     SessionMessage(JSONRPCMessage(JSONRPCError(jsonrpc="2.0", id=number, error=error)))
@@ -119,7 +125,15 @@ class _Bounded(httpx.AsyncBaseTransport):
         if request.method == "DELETE":  # the session's end, which a server that hangs must not hold up
             request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), PARTING_S)
         number = self._open.asked(request)
-        response = await self._inner.handle_async_request(request)
+        try:
+            response = await self._inner.handle_async_request(request)
+        except (httpx.ReadTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            if number is None:
+                raise
+            return self._unanswered(request, number, BROKEN_OFF)
+        if number is not None and response.status_code >= 400 and response.status_code not in ABOUT_THE_SESSION:
+            await response.aclose()
+            return self._unanswered(request, number, f"it answered with HTTP {response.status_code}")
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             await response.aclose()
             self._over("it packed its answer although it was asked not to")
@@ -127,6 +141,11 @@ class _Bounded(httpx.AsyncBaseTransport):
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _Counted(response.stream, self._over, lambda: self._open.ended(number))
         return response
+
+    def _unanswered(self, request: httpx.Request, number: Number, why: str) -> httpx.Response:
+        """As if it had been taken: an error here would end the session, and all of its other calls."""
+        self._open.ended(number, why)
+        return httpx.Response(202, request=request)
 
     async def aclose(self) -> None:
         await self._inner.aclose()

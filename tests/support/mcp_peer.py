@@ -190,6 +190,9 @@ class Peer:
             if (self.folder / "cut").exists() and b'"tools/call"' in body:
                 await Response(": and that was it\n\n", media_type="text/event-stream")(scope, receive, send)
                 return
+            if (self.folder / "oops").exists() and b'"tools/call"' in body:
+                await Response(status_code=500)(scope, receive, send)
+                return
             left = [{"type": "http.request", "body": body, "more_body": False}]
 
             async def again() -> Any:

@@ -84,17 +84,20 @@ async def test_a_server_that_was_started_again_has_forgotten_the_session_and_is_
     assert (tmp_path / "effects").read_text() == "1\n2\n"
 
 
-async def test_an_answer_that_breaks_off_ends_its_call_and_no_other(port: int, kept: Kept, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "why"), [("cut", "its answer broke off"), ("oops", "it answered with HTTP 500")])
+async def test_a_call_that_gets_no_answer_ends_and_no_other_does(
+    port: int, kept: Kept, tmp_path: Path, how: str, why: str
+) -> None:
     async with kept(at(f"http://127.0.0.1:{port}/mcp/")) as remotes:
         remote = remotes.remotes["peer"]
         await remote.look()
         hanging = asyncio.create_task(call(remote, "hang"))
         await there(tmp_path / "hanging")
         since = remote.health.since
-        (tmp_path / "cut").touch()
-        with pytest.raises(ToolFailed, match="its answer broke off; it may have happened"):
+        (tmp_path / how).touch()
+        with pytest.raises(ToolFailed, match=f"{why}; it may have happened"):
             await call(remote, "echo", text="1")
-        (tmp_path / "cut").unlink()
+        (tmp_path / how).unlink()
 
         assert await call(remote, "echo", text="2") == Result("2")
         assert remote.health.since == since and not hanging.done()
