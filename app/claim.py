@@ -36,6 +36,7 @@ from app.outcome import SUPERSTEPS, answer_in, budget_reached, described, output
 from app.postgres import FencedSaver, Pool, checkpointer
 from app.projection import RunView
 from app.queue import DATABASE_GONE, RunQueue, Stopped
+from app.undisturbed import undisturbed
 
 log = logging.getLogger(__name__)
 
@@ -132,10 +133,8 @@ class Claim:
         except GraphDrained:
             await self._hand_back()
         except asyncio.CancelledError:
-            if self._told_to_stop or self._stopped():
-                await self._give_up("cancelled", STOPPED)
-            else:
-                await self._hand_back()
+            stopped = self._told_to_stop or self._stopped()
+            await undisturbed(self._give_up("cancelled", STOPPED) if stopped else self._hand_back())
             raise
         except Exception as failure:
             error = described(failure)

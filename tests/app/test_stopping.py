@@ -7,10 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from protocol_graphs import Gates, chain
 from psycopg.types.json import Jsonb
 
 from agents.context import Context, Limits
-from app.activities import discover_activities
+from app.activities import Activity, discover_activities
 from app.claim import Claim
 from app.events import RunEvent
 from app.journal import Journal, Recorder
@@ -18,6 +19,8 @@ from app.postgres import Pool
 from app.projection import RunView
 from app.queue import RunQueue
 from app.runs import Runs
+from app.shapes import read_shape
+from graphs.state import ChatState
 
 Row = dict[str, Any]
 
@@ -57,6 +60,12 @@ class Waist:
     async def somebody_waits(self) -> bool:
         async with self.pool.connection() as connection:
             return (await connection.execute("select 1 from pg_locks where not granted")).rowcount > 0
+
+    async def row(self, run_id: str) -> Row:
+        async with self.pool.connection() as connection:
+            row = await (await connection.execute("select * from runs where run_id = %s", (run_id,))).fetchone()
+        assert row is not None
+        return row
 
     async def types(self, run_id: str) -> list[str]:
         return [event.type for event in await self.runs.journal.read(run_id)]
@@ -100,9 +109,7 @@ async def test_the_end_of_a_stopped_run_is_told_with_its_status_or_not_at_all(wa
 async def test_a_run_that_was_stopped_while_it_asked_does_not_go_on_asking(waist: Waist) -> None:
     """The wish comes with the question: whoever has the run next ends it."""
     run_id = await waist.at_work()
-    async with waist.pool.connection() as connection:
-        run = await (await connection.execute("select * from runs where run_id = %s", (run_id,))).fetchone()
-    assert run is not None
+    run = await waist.row(run_id)
     await waist.runs.cancel(run_id)  # its worker is alive, so it is told; it is about to ask and has not heard
     async with Recorder(waist.pool, run_id, 1, 0) as recorder:
         activity = discover_activities()["chat"]
@@ -112,6 +119,33 @@ async def test_a_run_that_was_stopped_while_it_asked_does_not_go_on_asking(waist
         )  # fmt: skip
         await claim._wait([])
     assert (await waist.runs.run(run_id))["status"] == "queued"
+
+
+async def test_a_stop_that_comes_by_two_ways_is_one(waist: Waist) -> None:
+    """The worker reads the wish in the run's row, and the queue aborts its job: two cancellations, one end."""
+    gates = Gates()
+    builder = chain(ChatState, wait=gates.wait)
+    activity = Activity("waits", "", builder, read_shape(builder.compile()), {})
+    run_id = await waist.at_work()
+    run = await waist.row(run_id)
+    async with Recorder(waist.pool, run_id, 1, 0) as recorder:
+        claim = Claim(
+            waist.pool, waist.runs.queue, run, activity, RunView(activity.shape), recorder,
+            Context({}, {}, None, Limits()), set(), model_name="none", stopped=lambda: True,
+        )  # fmt: skip
+        carrying = asyncio.create_task(claim.carry())
+        await gates.reached("Why?")
+        async with await psycopg.AsyncConnection.connect(waist.database_url) as other:
+            await other.execute("select 1 from runs where run_id = %s for update", (run_id,))
+            claim.grant("stop")
+            while not await waist.somebody_waits():  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.01)
+            carrying.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await carrying
+    assert (await waist.runs.run(run_id))["status"] == "cancelled"
+    assert (await waist.types(run_id)).count("run.cancelled") == 1
 
 
 async def test_a_stop_is_told_once(waist: Waist) -> None:
