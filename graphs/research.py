@@ -32,7 +32,6 @@ EXAMPLES = {
     ),
 }
 
-
 PLANS = True
 """A person may look at the plan before it runs."""
 
@@ -83,8 +82,8 @@ async def research(state: ResearchState, runtime: Runtime[Context]) -> dict[str,
 
     at_work = partial(run_plan, work=work, limits=context.limits, allowance=context.allowance,
                       remedies=remedies(context), usual_s=known.seconds)  # fmt: skip
+    kept = {it.task_id: it for it in state.get("findings", ()) if it.state == "done"}
     spent_usd = context.allowance.usd
-    kept = {finding.task_id: finding for finding in state.get("findings", ()) if finding.state == "done"}
     found = await at_work(plan, known=kept)
     if plan.look_again and not context.allowance.concluding():
         # a task: after a crash the second plan is the same again, and so are the ids of its sub-tasks
@@ -94,7 +93,8 @@ async def research(state: ResearchState, runtime: Runtime[Context]) -> dict[str,
             limits = placed(context.limits, context.allowance.budget)
             await announce(plan, forecast(plan, estimates(plan, known.seconds), limits))
             found = await at_work(plan, known={finding.task_id: finding for finding in found})
-    await remember(runtime.store, plan, found, context.allowance.usd - spent_usd)
+    fresh = [it for it in found if it.task_id not in kept]
+    await remember(runtime.store, plan, fresh, context.allowance.usd - spent_usd)
     return {"plan": plan, "findings": found}
 
 

@@ -53,7 +53,7 @@ class SwarmState(ChatState):
 
 async def floor(state: SwarmState) -> Command[str]:
     """The floor is with whoever had it last. A new message may be handed over as often as any."""
-    active = state.get("active", FIRST)
+    active = who if (who := state.get("active", FIRST)) in FIELDS else FIRST
     return Command(update={"active": active, "handovers": []}, goto=active)
 
 

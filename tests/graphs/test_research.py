@@ -246,6 +246,19 @@ async def test_what_was_found_is_kept_when_the_rest_is_tried_again(scripted: Cal
     assert [(found.state, found.text) for found in ran.state["findings"]] == [("done", "One."), ("done", "Two.")]
 
 
+async def test_what_was_kept_says_nothing_new_about_the_pace(scripted: Callable[..., Any]) -> None:
+    model, store = scripted({"Question: ": [says("Now whole.")], "sub-question 2?": [says("Two.")]}), InMemoryStore()
+    kept = [Finding("1", "Part 1", "done", "One.", seconds=900), Finding("2", "Part 2", "failed", "", "gone")]
+    graph = research.build().compile(checkpointer=InMemorySaver(), store=store)
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    state = {"messages": [HumanMessage(QUESTION)], "plan": planned(("1", ""), ("2", "")), "findings": kept}
+    await graph.aupdate_state(thread, state, as_node="plan")
+
+    await run(graph, crew(model), None, **thread)
+
+    assert (await usual(store)).seconds["researcher"] < 100
+
+
 def test_a_brief_names_what_is_partial_too() -> None:
     findings = [Finding("1", "One", "partial", "Half.", "cut short"), Finding("2", "Two", "timed_out")]
 

@@ -54,6 +54,15 @@ async def test_the_first_specialist_answers_what_is_theirs() -> None:
     assert ran.state["messages"][-1].name == "architect"
 
 
+async def test_the_floor_of_a_specialist_who_is_no_more_is_the_first_ones() -> None:
+    graph, thread = kept()
+    await graph.aupdate_state(thread, {"messages": [], "active": "astrologer", "handovers": []}, as_node="architect")
+
+    ran = await spoke(ByRole({"architect": [says(ANSWER)]}), QUESTION, graph, **thread)
+
+    assert (answer(ran), ran.state["active"]) == (ANSWER, "architect")
+
+
 async def test_a_hand_over_costs_one_call_and_carries_what_the_receiver_needs() -> None:
     model = ByRole({"architect": [hands("engineer")], "engineer": [says(ANSWER)]})
 
