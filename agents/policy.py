@@ -197,7 +197,7 @@ class GuardTools(AgentMiddleware[Any, Any]):
             ceiling_s = min(RETRY_MAX_S, RETRY_BASE_S * 2 ** (attempt - 1))
             await self._calling.pause(random.uniform(0, ceiling_s))  # noqa: S311 - spreads load, guards nothing
             attempt += 1
-        return self._stale(request, contract, problem) or _failed(request, f"{problem}. {contract.fallback}")
+        return self._stale(request, contract, problem) or _failed(request, contract, problem)
 
     async def _called_off(self, request: ToolCallRequest, late: str = "") -> None:
         """Tell the breaker of a call that was cut: by its deadline, which is a failure, or by whoever waited for it."""
@@ -250,17 +250,20 @@ def _read_key(request: ToolCallRequest) -> bytes:
     return json.dumps(asked, sort_keys=True, default=str).encode()  # also for half a character, which is no UTF-8
 
 
-def _failed(request: ToolCallRequest, problem: str) -> ToolMessage:
-    name = request.tool_call["name"]
-    told = f"{name} failed: {problem}"
+def _failed(request: ToolCallRequest, contract: Contract, problem: str) -> ToolMessage:
+    name, limit = request.tool_call["name"], contract.max_result_chars
+    short = problem if len(problem) <= limit else f"{problem[:limit]} [cut: {len(problem):,} characters]"
+    told = f"{name} failed: {short}. {contract.fallback}"
     return ToolMessage(content=told, tool_call_id=request.tool_call["id"] or "", name=name, status="error")
 
 
 async def _bounded(request: ToolCallRequest, contract: Contract, result: ToolMessage) -> ToolMessage:
     """Cut what no context window should hold, and say so; all of it is kept where the run keeps things."""
-    limit = contract.max_result_chars
-    if len(text := str(result.text)) <= limit:
+    limit, text = contract.max_result_chars, str(result.text)
+    if (size := len(text) + _beside_text(result)) <= limit:
         return result
+    if len(text) <= limit:
+        return result.model_copy(update={"content": f"{text}\n[left out: {size - len(text):,} characters, not text]"})
     note, update = f"[cut: {len(text):,} characters, {limit:,} shown]", dict[str, Any]()
     if artefacts := getattr(getattr(request.runtime, "context", None), "artefacts", None):
         try:
@@ -272,6 +275,13 @@ async def _bounded(request: ToolCallRequest, contract: Contract, result: ToolMes
             before = result.artifact if isinstance(result.artifact, dict) else {}
             update["artifact"] = {**before, "artefacts": [*before.get("artefacts", ()), asdict(kept)]}
     return result.model_copy(update={**update, "content": f"{text[:limit]}\n{note}"})
+
+
+def _beside_text(result: ToolMessage) -> int:
+    """Characters of what a result holds that is no text: a picture in it is as long as any."""
+    blocks = result.content if isinstance(result.content, list) else ()
+    others = (it for it in blocks if isinstance(it, dict) and it.get("type") != "text")
+    return sum(len(json.dumps(it, default=str)) for it in others)
 
 
 class CallService(AgentMiddleware[Any, Any]):

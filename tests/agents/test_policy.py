@@ -335,6 +335,29 @@ async def test_a_long_result_is_kept_whole_and_its_beginning_shown(ask: Callable
     assert kept.data["look.txt"] == b"x" * 1_000
 
 
+async def test_what_is_long_and_no_text_does_not_get_past_the_limit(ask: Callable[..., Any]) -> None:
+    async def look() -> Any:
+        picture = {"type": "image", "base64": "x" * 1_000, "mime_type": "image/png"}
+        return [{"type": "text", "text": "a tide"}, picture]
+
+    (told,) = observations(await ask([calls(LOOK), says("Done.")], acting(look, max_result_chars=100)))
+    (whole,) = observations(await ask([calls(LOOK), says("Done.")], acting(look)))
+
+    assert str(told.content).startswith("a tide\n[left out: 1,0") and len(str(told.content)) < 100
+    assert isinstance(whole.content, list) and len(whole.content) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ToolException])
+async def test_the_words_of_an_error_are_bounded_too(ask: Callable[..., Any], error: type[Exception]) -> None:
+    async def look() -> Any:
+        raise error("x" * 1_000_000)
+
+    (told,) = observations(await ask([calls(LOOK), says("Done.")], acting(look)))
+
+    assert told.status == "error" and len(told.text) < 25_000
+    assert "1,000,0" in told.text and told.text.endswith("try it differently once.")
+
+
 async def test_a_read_that_fails_is_answered_by_its_last_result_of_the_same_person(
     ask: Callable[..., Any], calling: Calling
 ) -> None:
