@@ -69,13 +69,19 @@ class Box:
         try:
             async with asyncio.timeout(START_S):
                 if await self._report.readline() == b"ready\n":
-                    return
+                    return self._refuse_unseen()
                 assert self._process.stdout is not None
                 said = (await self._process.stdout.read(2_000)).decode("utf-8", "replace").strip()
         except TimeoutError:
             raise NoIsolation(f"a box was not ready within {START_S:.0f} s", "look at this machine's load") from None
         last = said.splitlines()[-1] if said else "bubblewrap said nothing"
         raise NoIsolation(f"a box cannot be made: {last}", "allow this user to make user namespaces")
+
+    def _refuse_unseen(self) -> None:
+        """What nobody sees, nobody can count or end."""
+        if not children(self.pid):
+            reason = "this system does not tell which processes are in a box, so they cannot be bounded"
+            raise NoIsolation(reason, "use a kernel that lists children in /proc")
 
     @property
     def alive(self) -> bool:
@@ -97,9 +103,11 @@ class Box:
                 self._stop("timed_out", f"it was not done within {self._bounds.wall_s:g} s")
         finally:
             self.kill()
-            await asyncio.wait(work)  # their pipes have ended, and so do they
+            await asyncio.wait(work, timeout=GRACE_S)  # their pipes have ended, and so do they
             await self.close()
-        return self._outcome(told.result())
+            for it in work:
+                it.cancel()
+        return self._outcome(told.result() if told.done() and not told.cancelled() else None)
 
     async def _give(self, request: bytes) -> None:
         assert self._process.stdin is not None

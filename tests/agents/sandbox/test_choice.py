@@ -76,3 +76,14 @@ async def test_an_endless_loop_in_it_ends() -> None:
     outcome = await SmallPython(Bounds(wall_s=0.2)).run("while True:\n    pass")
 
     assert (outcome.end, outcome.problem) == ("timed_out", "it was not done within 0.2 s")
+
+
+async def test_where_nobody_sees_what_is_in_a_box_nothing_is_run_in_one(
+    boxes: Callable[..., Bubblewrap], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not every kernel lists a process's children; there a limit of memory would never be noticed, nor a kill meant."""
+    monkeypatch.setattr("agents.sandbox.tree._PROC", tmp_path)
+
+    with pytest.raises(NoIsolation, match="does not tell which processes are in a box"):
+        await boxes().run("print(1)")
+    assert (await Chosen("auto", SMALL).found()).name == "monty"
