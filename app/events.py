@@ -16,7 +16,7 @@ its own. A nested node's `node.started` may come after what happens inside it: t
 | `plan.proposed` | tasks [{id, title, question, role, depends_on}], note, within, parallel_s, serial_s, decision ... |
 | `plan.revised` | task_id, title, role, question, was, reason, state: planned again in the place of one that failed |
 | `agent.spawned`, `agent.finished` | task_id, title, role, question; state, text, reason, seconds |
-| `agent.twin_started`, `agent.cancelled` | task_id, title, usual_s, elapsed_s; task_id, which (first, twin), reason |
+| `agent.twin_started`, `agent.cancelled` | task_id, title, usual_s, elapsed_s; task_id, which of both, reason, state |
 | `llm.started`, `llm.token` | model, speaks; text |
 | `llm.finished`, `llm.retry` | usage, ttft_s, latency_s, calls, text, cost_usd, or error; attempt, reason, pause_s |
 | `llm.unreadable` | role, shape, rung, problem: an answer that does not have the shape that it was asked for |

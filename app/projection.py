@@ -226,7 +226,7 @@ class RunView:
         twin = self.lanes.get(f"{lane_of_task(str(event.data.get('task_id')))}/twin")
         if twin and event.data.get("which") == "twin":
             twin.reason = str(event.data.get("reason", ""))
-            self._close(twin, at, "cancelled")
+            self._close(twin, at, str(event.data.get("state", "cancelled")))
         elif twin:
             twin.activity = "was quicker than the first"
 

@@ -308,15 +308,22 @@ class Run:
                 return Finding(sub.id, sub.title, "failed", reason="a twin asks nobody")
 
     async def _end(self, sub: SubTask, rivals: Sequence[asyncio.Future[Finding]]) -> None:
-        """Cancel whoever is still at work, and say which of two it was."""
+        """Cancel whoever is still at work, and say what became of a pair."""
         still = [rival for rival in rivals if not rival.done()]
         for rival in still:
             rival.cancel()
         if still:
             await asyncio.wait(still)
-        if len(rivals) == 2 and len(still) == 1:
-            which = "twin" if still[0] is rivals[1] else "first"
-            await self.engine.tell("agent.cancelled", {"task_id": sub.id, "which": which, "reason": "the other won"})
+        if len(rivals) == 2:
+            first, twin = (None if rival in still else _ended(rival) for rival in rivals)
+            if twin and twin.state in GOOD:
+                which, lost, why = "first", first, "the other won"
+            else:  # what a first try came to is what the sub-task came to
+                which, lost = "twin", twin
+                why = "the other won" if first and first.state in GOOD else "neither had a result"
+            state, reason = (lost.state, lost.reason) if lost else ("cancelled", why)
+            about = {"task_id": sub.id, "which": which, "reason": reason, "state": state}
+            await self.engine.tell("agent.cancelled", about)
 
     def _is_late(self, id_: str) -> None:
         sub = next(sub for sub in self.plan.tasks if sub.id == id_)
@@ -362,6 +369,11 @@ def _winner(rivals: Sequence[asyncio.Future[Finding]]) -> Finding | None:
     if good := [finding for finding in findings if finding.state in GOOD]:
         return good[0]
     return findings[0] if findings and all(rival.done() for rival in rivals) else None
+
+
+def _ended(rival: asyncio.Future[Finding]) -> Finding | None:
+    """What a rival came to; None of one that was cut, or ended by an exception."""
+    return None if rival.cancelled() or rival.exception() else rival.result()
 
 
 def _settled(outcomes: Sequence[Finding | BaseException]) -> list[Finding]:

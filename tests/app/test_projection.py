@@ -706,6 +706,19 @@ def test_a_call_of_a_lost_try_that_never_ended_is_over_with_it() -> None:
     assert (view.lanes["task:1"].acts, view.meters.tools) == (0, 1)
 
 
+def test_a_twin_that_came_to_nothing_is_not_called_done() -> None:
+    lost = {"task_id": "1", "which": "twin", "reason": "ValueError: no", "state": "failed"}
+    view = project(
+        RESEARCH,
+        log(begun(), planned(1, sub("1")), spawned(1, "1"),
+            ev(3, "agent.twin_started", f"{agent('1')}|twin:t", agent("1"), task_id="1", title="Part 1"),
+            ev(5, "agent.cancelled", agent("1"), "research:1", **lost), ended(5, "1", text="Found.")),
+    )  # fmt: skip
+
+    twin = view.lanes["task:1/twin"]
+    assert (twin.state, twin.activity) == ("failed", "ValueError: no")
+
+
 def test_when_the_twin_was_quicker_its_lane_says_so() -> None:
     view = project(
         RESEARCH,

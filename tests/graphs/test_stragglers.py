@@ -104,11 +104,28 @@ def test_a_twin_waits_for_a_place_like_everybody() -> None:
     assert ran.seconds < 12
 
 
+def losers(ran: Simulated) -> list[tuple[str, str, str]]:
+    return [(it["which"], it["state"], it["reason"]) for name, it in ran.events if name == "agent.cancelled"]
+
+
 def test_both_of_a_pair_end_at_the_deadline() -> None:
     ran = run(EIGHT, {"a": [100, 100]}, TWINS, subtask_timeout_s=20)
 
     assert ran.findings[0].reason == "not finished within 20 s"
     assert ran.seconds == 20
+    assert losers(ran) == [("twin", "cancelled", "neither had a result")]
+
+
+@pytest.mark.parametrize(
+    ("takes", "lost"),
+    [
+        ([10, 1], ("first", "cancelled", "the other won")),
+        ([2.5, 10], ("twin", "cancelled", "the other won")),
+        ([5, ValueError("no")], ("twin", "failed", "ValueError: no")),
+    ],
+)
+def test_what_became_of_the_other_of_a_pair_is_told(takes: list[float | Exception], lost: tuple[str, str, str]) -> None:
+    assert losers(run(EIGHT, {"a": takes}, TWINS)) == [lost]
 
 
 def test_several_stragglers_each_get_one_twin() -> None:
