@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 MAX_OBSERVATION_CHARS = DEFAULT.max_result_chars
 MAX_THREADS = 32
 MAX_STALE_KEPT = 256
+MAX_SHOWN_CHARS = 200
 RETRY_BASE_S = 0.2
 RETRY_MAX_S = 2.0
 STALE = "[stale:"
@@ -197,7 +198,7 @@ class GuardTools(AgentMiddleware[Any, Any]):
             ceiling_s = min(RETRY_MAX_S, RETRY_BASE_S * 2 ** (attempt - 1))
             await self._calling.pause(random.uniform(0, ceiling_s))  # noqa: S311 - spreads load, guards nothing
             attempt += 1
-        return self._stale(request, contract, problem) or _failed(request, contract, problem)
+        return await self._stale(request, contract, problem) or _failed(request, contract, problem)
 
     async def _called_off(self, request: ToolCallRequest, late: str = "") -> None:
         """Tell the breaker of a call that was cut: by its deadline, which is a failure, or by whoever waited for it."""
@@ -233,14 +234,16 @@ class GuardTools(AgentMiddleware[Any, Any]):
             self._calling.remember(_read_key(request), answer)
         return answer
 
-    def _stale(self, request: ToolCallRequest, contract: Contract, problem: str) -> ToolMessage | None:
+    async def _stale(self, request: ToolCallRequest, contract: Contract, problem: str) -> ToolMessage | None:
         found = self._calling.recalled(_read_key(request), contract.stale_for_s) if contract.stale_for_s else None
         if found is None:
             return None
         age_s, answer = found
         note = f"{STALE} this answer is {age_s:,.0f} s old; now {request.tool_call['name']} failed: {problem}]\n"
         call_id = request.tool_call["id"] or ""
-        return answer.model_copy(update={"content": note + str(answer.text), "tool_call_id": call_id, "id": None})
+        told = answer.model_copy(update={"content": note + str(answer.text), "tool_call_id": call_id, "id": None})
+        await _show("last answer", request, told)
+        return told
 
 
 def _read_key(request: ToolCallRequest) -> bytes:
@@ -274,7 +277,26 @@ async def _bounded(request: ToolCallRequest, contract: Contract, result: ToolMes
             note = f"[cut: {len(text):,} characters, {limit:,} shown; all of it is kept as {kept.name}]"
             before = result.artifact if isinstance(result.artifact, dict) else {}
             update["artifact"] = {**before, "artefacts": [*before.get("artefacts", ()), asdict(kept)]}
-    return result.model_copy(update={**update, "content": f"{text[:limit]}\n{note}"})
+    cut = result.model_copy(update={**update, "content": f"{text[:limit]}\n{note}"})
+    if update:
+        await _show("whole result", request, cut)
+    return cut
+
+
+async def _show(what: str, request: ToolCallRequest, message: ToolMessage) -> None:
+    """Let whoever watches the run see what a message holds that no tool itself returned: sources, artefacts.
+
+    As a call of its own, which is what it is to them; else a citation of it would be one of nothing.
+    """
+
+    async def shown() -> tuple[str, Any]:
+        return str(message.text)[:MAX_SHOWN_CHARS], message.artifact
+
+    name = f"{what} of {request.tool_call['name']}"
+    it = StructuredTool.from_function(
+        coroutine=shown, name=name, description=name, response_format="content_and_artifact"
+    )
+    await it.ainvoke({"type": "tool_call", "name": name, "args": {}, "id": f"{request.tool_call['id']}/{what}"})
 
 
 def _beside_text(result: ToolMessage) -> int:

@@ -112,6 +112,7 @@ async def test_when_it_fails_the_last_answer_is_given_with_its_age(then: Any, mo
     text = str(ran.state["messages"][-1].text)
     assert text.startswith("[stale: this answer is 90 s old; now search_documents failed:")
     assert "First." in text and "Third." in text and "paragraphs" not in text
+    assert [len(end["sources"]) for end in ran.of("tool.finished") if end["ok"]] == [3]  # so they can be cited
 
 
 async def test_it_leaves_a_search_alone_whose_breaker_is_open() -> None:

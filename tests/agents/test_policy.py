@@ -333,6 +333,8 @@ async def test_a_long_result_is_kept_whole_and_its_beginning_shown(ask: Callable
     assert told.text == "x" * 100 + "\n[cut: 1,000 characters, 100 shown; all of it is kept as look.txt]"
     assert told.artifact["artefacts"] == [{"id": "a1", "name": "look.txt", "media_type": "text/plain", "size": 1_000}]
     assert kept.data["look.txt"] == b"x" * 1_000
+    seen = [made["id"] for end in ran.of("tool.finished") for made in end.get("artefacts", ())]
+    assert seen == ["a1"]  # by whoever watches, not by the model alone
 
 
 async def test_what_is_long_and_no_text_does_not_get_past_the_limit(ask: Callable[..., Any]) -> None:
