@@ -69,6 +69,6 @@ def test_doctor_tells_of_servers_and_of_what_is_wrong_with_one(sextant: Any) -> 
     path.write_text(json.dumps({"mcpServers": named}))
     done = sextant.run("doctor", SEXTANT_MCP_SERVERS=str(path))
 
-    assert "MCP peer     peer 3, stdio: 14 tools" in done.stdout
+    assert "MCP peer     peer 3, stdio: 16 tools" in done.stdout
     assert "MCP broken   there is no program 'no-such-program'" in done.stdout
     assert done.returncode == 0
