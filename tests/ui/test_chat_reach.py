@@ -240,3 +240,18 @@ def test_a_message_whose_answer_was_lost_is_sent_again_as_the_same_message(open_
     told = site.clock()
     assert len(told["runs"]) == 1
     assert told["sent"][0]["review_plan"] is True
+
+
+def test_a_branch_whose_answer_was_lost_is_sent_again_as_the_same_branch(open_page: Open, site: Any) -> None:
+    site.clock(hold=30)
+    page = open_page()
+    run_example(page, CHAT)
+    page.wait_for_selector(RUN_ENDED)
+    page.hover(".question")
+    page.get_by_label("Edit and branch").click()
+    page.fill(".editor textarea", "!lost branch")
+    page.press(".editor textarea", "Enter")
+    page.wait_for_selector(".editor .trouble >> text=sent again, it is still one")
+    page.press(".editor textarea", "Enter")
+    page.wait_for_selector(".branches .place >> text=2/2")
+    assert len(site.clock()["runs"]) == 2

@@ -1,7 +1,7 @@
 // A question can be asked again in other words: the new run branches off beside the old one, and both are kept.
 
 class QuestionPart {
-  /** `deps`: {onOpen(), onEdit(text) -> promise, onChoose(runId), effects() -> promise of rows} */
+  /** `deps`: {onOpen(), onEdit(text, key) -> promise, onChoose(runId), effects() -> promise of rows} */
   constructor(question, deps) {
     Object.assign(this, { question, deps, siblings: [] });
     this.bubble = questionBubble(question);
@@ -74,13 +74,16 @@ class QuestionPart {
     if (!text.trim() || this.send.disabled) return;
     this.send.disabled = true;
     show(this.problem, false);
+    if (this.sent !== text) [this.sent, this.key] = [text, onceKey()]; // the same words again are the same request
     try {
-      await this.deps.onEdit(text);
+      await this.deps.onEdit(text, this.key);
+      this.sent = null;
       this.close();
     } catch (error) {
       if (!this.editor) return;
       this.send.disabled = false;
-      setText(this.problem, `It was not sent. ${error.message}`);
+      const refused = error.status && error.status < 500;
+      setText(this.problem, `${refused ? "It was not sent." : "Nobody knows if it arrived; sent again, it is still one."} ${error.message}`);
       show(this.problem, true);
     }
   }

@@ -61,11 +61,11 @@ class Commands {
     return this.send(this.run(runId, `/questions/${encodeURIComponent(requestId)}`), "POST", { answer });
   }
 
-  /** Ask again in other words: a new run beside this one, after the one that it went on from. */
-  branch(threadId, row, question) {
+  /** Ask again in other words: a new run beside this one, after the one that it went on from. `key` is the request's own. */
+  branch(threadId, row, question, key) {
     const body = { assistant_id: row.graph, input: { messages: [{ role: "user", content: question }] },
       after: row.parent_run_id || "", multitask_strategy: "branch" };
-    return this.send(this.thread(threadId, "/runs"), "POST", body, { "Idempotency-Key": onceKey() });
+    return this.send(this.thread(threadId, "/runs"), "POST", body, { "Idempotency-Key": key });
   }
 
   choose(threadId, runId) {

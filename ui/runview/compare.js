@@ -103,7 +103,9 @@ function afterwards(conversation) {
 
 /** Ask again on the graph of one agent, beside the team's answer, and read on there. */
 async function askOneAgent(conversation, turn) {
-  const run = await conversation.commands.branch(conversation.thread, { ...turn.row, graph: SOLO }, turn.row.question);
+  turn.soloKey ||= onceKey(); // until it is known to have begun
+  const run = await conversation.commands.branch(conversation.thread, { ...turn.row, graph: SOLO }, turn.row.question, turn.soloKey);
+  turn.soloKey = null;
   await conversation.pulse.beat();
   conversation.toFoot(true);
   conversation.trigger("moved", run.run_id);

@@ -168,7 +168,7 @@ class Conversation {
       onAnswer: (of, request, answer) => this.steering.answer(of, request, answer),
       onRecover: (of, remedy) => this.steering.recover(of, remedy),
       onEditor: (of) => this.stayAt(of.asked.root),
-      onEdit: (of, text) => this.steering.edit(of, text),
+      onEdit: (of, text, key) => this.steering.edit(of, text, key),
       onChoose: (runId) => this.steering.choose(runId),
       effects: (runId) => this.commands.effects(runId),
       effectsFrom: (of) => this.steering.effectsFrom(of),

@@ -76,8 +76,8 @@ class Steering {
     return (await Promise.all(later.map((runId) => this.commands.effects(runId)))).flat();
   }
 
-  async edit(turn, text) {
-    const run = await this.commands.branch(this.of.thread, turn.row, text);
+  async edit(turn, text, key) {
+    const run = await this.commands.branch(this.of.thread, turn.row, text, key);
     await this.of.pulse.beat();
     this.of.toFoot(true);
     this.of.trigger("moved", run.run_id);

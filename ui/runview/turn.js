@@ -12,7 +12,7 @@ class Turn {
     Object.assign(this, { runId: run.run_id, deps, view: null, expanded: null, stopping: false, hurried: false });
     const ways = { onStop: () => deps.onStop(this), onAnswerNow: () => deps.onAnswerNow(this) };
     const effects = () => deps.effects(this.runId);
-    this.asked = new QuestionPart(run.question, { onOpen: () => deps.onEditor(this), onEdit: (text) => deps.onEdit(this, text),
+    this.asked = new QuestionPart(run.question, { onOpen: () => deps.onEditor(this), onEdit: (text, key) => deps.onEdit(this, text, key),
       onChoose: deps.onChoose, effects: () => deps.effectsFrom(this) });
     this.plan = el("section", { class: "plan", "aria-label": "Plan", hidden: true });
     this.status = this.makeStatus(ways);
