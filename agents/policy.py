@@ -18,8 +18,8 @@ import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 MAX_OBSERVATION_CHARS = DEFAULT.max_result_chars
 MAX_THREADS = 32
+WAITING_SHARE = 0.9
+"""Of a call's deadline: how long it may wait for a place."""
 MAX_STALE_KEPT = 256
 MAX_SHOWN_CHARS = 200
 RETRY_BASE_S = 0.2
@@ -299,6 +301,21 @@ async def _show(what: str, request: ToolCallRequest, message: ToolMessage) -> No
     await it.ainvoke({"type": "tool_call", "name": name, "args": {}, "id": f"{request.tool_call['id']}/{what}"})
 
 
+@asynccontextmanager
+async def _placed(places: asyncio.Semaphore, service: str, contract: Contract) -> AsyncIterator[None]:
+    """Have a place at a service. Raises NotMade while there is still time to say so: waiting is no call."""
+    try:
+        async with asyncio.timeout(WAITING_SHARE * contract.timeout_s):
+            await places.acquire()
+    except TimeoutError:
+        taken = f"not called: all {contract.max_parallel} places at {service} were taken until now; try it later"
+        raise NotMade(taken) from None
+    try:
+        yield
+    finally:
+        places.release()
+
+
 def _beside_text(result: ToolMessage) -> int:
     """Characters of what a result holds that is no text: a picture in it is as long as any."""
     blocks = result.content if isinstance(result.content, list) else ()
@@ -318,7 +335,7 @@ class CallService(AgentMiddleware[Any, Any]):
             return await handler(request)
         contract, breakers = contract_of(request.tool), self._calling.breakers
         service = service_of(request.tool_call["name"], contract)
-        async with self._calling.places(service, contract.max_parallel):
+        async with _placed(self._calling.places(service, contract.max_parallel), service, contract):
             try:
                 given = await breakers.enter(service)
             except Open as shut:

@@ -15,6 +15,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, ToolException, tool
 from langgraph.errors import GraphInterrupt
 from scripted import ScriptedModel, Step, calls, says
+from virtual import in_no_time
 
 from agents.agent import Agent, assemble
 from agents.allowance import Allowance, Budget
@@ -288,6 +289,27 @@ async def test_no_more_calls_at_once_than_a_service_has_places(ask: Callable[...
 
     assert most == 2
     assert len(observations(ran)) == 9
+
+
+def test_a_call_that_found_no_place_was_not_made_and_says_so() -> None:
+    """Else a payment that never left would be told as one that may have happened."""
+    made: list[str] = []
+
+    async def hang() -> None:
+        made.append("it")
+        await asyncio.Event().wait()
+
+    async def ask() -> list[ToolMessage]:
+        model = ScriptedModel([calls(LOOK, LOOK), says("Well.")])
+        look = acting(hang, effect="at_most_once", timeout_s=30, max_parallel=1)
+        agent = create_agent(model, [look], middleware=stack(4), context_schema=Context)
+        return observations(await run(agent, Context({}, {}, Nowhere())))
+
+    first, second = in_no_time(ask())
+
+    assert made == ["it"]
+    assert "it may have happened all the same" in first.text
+    assert "not called: all 1 places at look were taken" in second.text and "happened" not in second.text
 
 
 async def test_a_tool_that_blocks_its_thread_holds_nobody(ask: Callable[..., Any], calling: Calling) -> None:
