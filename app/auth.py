@@ -17,6 +17,11 @@ from app.postgres import Pool
 
 LOCAL = "local"
 """Owner of everything while nobody signs in; of what the command line starts, always."""
+BATCH = "batch"
+"""Owner of a batch's runs. Not `local`: ten thousand rows are no conversations, and would bury those in a list.
+
+Each row is answered as if it were alone, so these runs have no memory.
+"""
 MAX_OWNER_CHARS = 64
 ID_CHARS = 8
 SECRET_BYTES = 32
@@ -93,6 +98,10 @@ def checked_owner(owner: str) -> str:
             "owner_malformed", f"owner: 1 to {MAX_OWNER_CHARS} of A-Z a-z 0-9 _ - are allowed", field="owner",
             limit=MAX_OWNER_CHARS, actual=len(owner), fix="choose a short name without dots or spaces",
         )  # fmt: skip
+    if owner == BATCH:
+        raise Rejected(
+            "owner_reserved", f"owner: {BATCH} is whose batches are", field="owner", fix="choose another name"
+        )
     return owner
 
 

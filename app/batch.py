@@ -34,6 +34,7 @@ from typing import Any, TypeVar
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from app.auth import BATCH
 from app.batch_rows import Row, encoded, read_rows
 from app.borders import Rejected
 from app.compose import App
@@ -41,8 +42,6 @@ from app.compose import App
 JSON = dict[str, Any]
 T = TypeVar("T")
 
-OWNER = "batch"
-"""Not `local`: ten thousand rows are no conversations, and would bury those in the chat's list."""
 WINDOW_ROWS = 100
 POLL_S = 0.05
 ENDED = ("succeeded", "failed", "cancelled", "waiting")
@@ -118,7 +117,7 @@ class Batch:
         """Take no more rows and stop those at work; the next invocation goes on from where they are."""
         self.stopping = True
         for run_id in list(self._running):
-            await self._app.runs.cancel(run_id, OWNER)
+            await self._app.runs.cancel(run_id, BATCH)
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -148,7 +147,7 @@ class Batch:
             run = await patiently(lambda: self._started(row))
             ended = self._running[run["run_id"]] = asyncio.get_running_loop().create_future()
             if self.stopping:
-                await self._app.runs.cancel(run["run_id"], OWNER)
+                await self._app.runs.cancel(run["run_id"], BATCH)
             outcome = await ended
         finally:
             self.tally.running -= 1
@@ -161,11 +160,11 @@ class Batch:
     async def _started(self, row: Row) -> JSON:
         """The row's run: admitted now, found at work, or going on from where it failed or was stopped."""
         runs = self._app.runs
-        await runs.create_thread(self._graph, row.key, OWNER)
-        run = await runs.start(row.key, self._graph, row.question, idempotency_key=row.key, owner=OWNER)
+        await runs.create_thread(self._graph, row.key, BATCH)
+        run = await runs.start(row.key, self._graph, row.question, idempotency_key=row.key, owner=BATCH)
         if run["status"] in ("failed", "cancelled") and not run["pruned_at"]:
             with suppress(Rejected):  # another batch of the same rows was quicker
-                return await self._app.steering.resume(run["run_id"], owner=OWNER)
+                return await self._app.steering.resume(run["run_id"], owner=BATCH)
         return run
 
     async def _watch(self) -> None:
@@ -229,7 +228,7 @@ class Batch:
 
     async def _runs(self, window: Sequence[Row]) -> dict[str, JSON]:
         keys = [row.key for row in window if not row.problem]
-        return {run["idempotency_key"]: run for run in await patiently(lambda: self._rows(_RUNS, OWNER, keys))}
+        return {run["idempotency_key"]: run for run in await patiently(lambda: self._rows(_RUNS, BATCH, keys))}
 
     async def _rows(self, sql: str, *params: Any) -> list[JSON]:
         async with self._app.pool.connection() as connection:

@@ -27,6 +27,7 @@ from agents.paging import carried, page_out
 from app.activities import Activity
 from app.ancestry import state_before
 from app.artefacts import RunArtefacts
+from app.auth import BATCH
 from app.beginning import before_team, first_state
 from app.blackboard import RunBoard
 from app.events import ROOT, RunEvent, Translator, json_safe, owner_of
@@ -97,7 +98,7 @@ class Claim:
         artefacts = RunArtefacts(pool, run["run_id"], owner, epoch=run["epoch"])
         self._context = replace(
             context, allowance=self.allowance, ledger=ledger, owner=owner, conversation=thread, board=board, paged={},
-            artefacts=artefacts,
+            artefacts=artefacts, memory=None if owner == BATCH else context.memory,
             review_plan=bool(run["input"].get("review_plan")), asked=_persons_question(run["input"]),
         )  # fmt: skip
 

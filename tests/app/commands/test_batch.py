@@ -54,6 +54,18 @@ def test_every_row_comes_back_in_order_good_or_bad(sextant: Any, files: tuple[Pa
     assert codes == ["row_not_json", "question_missing", "question_too_long", "question_not_text", "id_repeated"]
 
 
+def test_a_row_remembers_nothing_for_the_others(sextant: Any, files: tuple[Path, Path]) -> None:
+    questions, answers = files
+    write(questions, "Remember that my favourite colour is green.")
+    sextant.run("batch", str(questions), str(answers), "--graph", "chat")
+
+    called = sextant.rows(
+        "select data from run_events where run_id = %s and type = 'tool.started'", read(answers)[0]["run_id"]
+    )
+    assert [row["data"]["name"] for row in called] == ["remember"]
+    assert sextant.rows("select * from memories where owner = 'batch'") == []
+
+
 def test_again_does_only_what_is_missing(sextant: Any, demo_model: Any, files: tuple[Path, Path]) -> None:
     questions, answers = files
     write(
