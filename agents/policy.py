@@ -18,8 +18,8 @@ import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -301,19 +301,17 @@ async def _show(what: str, request: ToolCallRequest, message: ToolMessage) -> No
     await it.ainvoke({"type": "tool_call", "name": name, "args": {}, "id": f"{request.tool_call['id']}/{what}"})
 
 
-@asynccontextmanager
-async def _placed(places: asyncio.Semaphore, service: str, contract: Contract) -> AsyncIterator[None]:
+async def _wait_for(places: asyncio.Semaphore, service: str, contract: Contract) -> None:
     """Have a place at a service. Raises NotMade while there is still time to say so: waiting is no call."""
+    if not places.locked():
+        await places.acquire()
+        return
     try:
         async with asyncio.timeout(WAITING_SHARE * contract.timeout_s):
             await places.acquire()
     except TimeoutError:
         taken = f"not called: all {contract.max_parallel} places at {service} were taken until now; try it later"
         raise NotMade(taken) from None
-    try:
-        yield
-    finally:
-        places.release()
 
 
 def _beside_text(result: ToolMessage) -> int:
@@ -335,15 +333,18 @@ class CallService(AgentMiddleware[Any, Any]):
             return await handler(request)
         contract, breakers = contract_of(request.tool), self._calling.breakers
         service = service_of(request.tool_call["name"], contract)
-        async with _placed(self._calling.places(service, contract.max_parallel), service, contract):
-            try:
-                given = await breakers.enter(service)
-            except Open as shut:
-                await tell_open(shut)
-                raise NotMade(str(shut)) from shut
+        places = self._calling.places(service, contract.max_parallel)
+        await _wait_for(places, service, contract)
+        try:
+            given = await breakers.enter(service)
             if (tool := self._calling.awaitable(request.tool)) is not request.tool:
                 request = request.override(tool=tool)
             return await self._counted(request, handler, given)
+        except Open as shut:
+            await tell_open(shut)
+            raise NotMade(str(shut)) from shut
+        finally:
+            places.release()
 
     async def _counted(self, request: ToolCallRequest, handler: ToolHandler, given: Pass) -> Result:
         """The call, and its end told to the breaker. A refusal in the tool's own words is an answer of its service."""
