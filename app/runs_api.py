@@ -19,6 +19,7 @@ from app.shapes import Shape
 from app.watching import Watching
 
 TERMINAL = ("succeeded", "failed", "cancelled")
+MAX_LISTED = 1_000
 _SEQ = re.compile(r"[0-9]{1,18}")
 
 GetApp = Callable[[], App]
@@ -90,8 +91,8 @@ def threads_router(get_app: GetApp) -> APIRouter:
 
     @router.get("/threads")
     async def threads(owner: Owner) -> dict[str, Any]:
-        """Conversations, newest first."""
-        return {"threads": await get_app().runs.threads(owner)}
+        """Conversations, newest first; at most a thousand."""
+        return {"threads": await get_app().runs.threads(owner, MAX_LISTED)}
 
     @router.post("/threads")
     async def create_thread(body: ThreadBody, owner: Owner) -> dict[str, Any]:

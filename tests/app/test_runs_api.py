@@ -77,6 +77,16 @@ async def test_the_log_of_a_conversation_that_was_deleted_ends(server: House) ->
     GATES.open("gone")
 
 
+def test_who_has_many_conversations_finds_them_all(server: House, http: httpx.Client) -> None:
+    with psycopg.connect(server.settings.database_url.get_secret_value()) as other:  # type: ignore[union-attr]
+        other.execute("insert into threads (thread_id, title, graph) select 'many' || n, '', 'says' "
+                      "from generate_series(1, 150) n")  # fmt: skip
+        other.execute("insert into runs (run_id, thread_id, graph, status, input, finished_at) select 'many' || n, "
+                      "'many' || n, 'says', 'cancelled', '{}', now() from generate_series(1, 150) n")  # fmt: skip
+    listed = {row["thread_id"] for row in http.get("threads").json()["threads"]}
+    assert {f"many{n}" for n in range(1, 151)} <= listed
+
+
 def test_a_database_that_goes_while_a_run_is_queued_is_said_to_be_away(tmp_path: Path, postgres: str) -> None:
     with house(tmp_path, postgres, protocol_graphs(GATES)) as running, running.http() as http:
         thread_id = http.post("threads", json={"graph": "says"}).json()["thread_id"]
