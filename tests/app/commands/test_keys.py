@@ -20,6 +20,6 @@ def test_a_key_is_made_listed_and_revoked(sextant: Any) -> None:
     id_ = key.split("_")[1]
     assert "No key is left" in sextant.run("key", "revoke", id_).stdout
     assert "revoked" in sextant.run("key", "list").stdout
-    for wrong in (("key", "revoke", "nobody"), ("key", "add", "a.b"), ("key", "add", ""), ("key", "add", "x" * 65)):
+    for wrong in (("key", "revoke", "nobody"), ("key", "add", "a.b"), ("key", "add", "batch"), ("key", "add", ""), ("key", "add", "x" * 65)):
         done = sextant.run(*wrong)
         assert done.returncode == 1 and done.stderr and "Traceback" not in done.stderr
