@@ -102,6 +102,8 @@ class Given:
 
     question: str
     values: Mapping[str, Any] | None = None
+    asked: bool = True
+    """Whether the question is somebody's; else it only names values, and nothing in it is a person's word."""
 
 
 def refuse_unusable(app: App, body: RunBody) -> None:
@@ -121,7 +123,7 @@ def given_of(activity: Activity, data: Any, max_chars: int) -> Given:
         return Given(checked_question(asked[0], max_chars))
     if asked:
         return Given(checked_question(asked[-1], max_chars), values)
-    return Given(orjson.dumps(values).decode()[:MAX_TITLE_OF_VALUES], values)
+    return Given(orjson.dumps(values).decode()[:MAX_TITLE_OF_VALUES], values, asked=False)
 
 
 def checked_values(activity: Activity, data: Any, field: str, max_chars: int) -> dict[str, Any]:

@@ -147,9 +147,10 @@ async def _begun(
         multitask = "enqueue"
         for run in going:
             await removed(app, owner, run)
+    nobodys = {} if given.asked else {"through": "values"}
     run = await app.runs.start(
         thread_id, activity.name, given.question, idempotency_key=key, multitask=multitask, after=after,
-        values=given.values, more={"request": body.request()} | begin, owner=owner,
+        values=given.values, more={"request": body.request()} | nobodys | begin, owner=owner,
     )  # fmt: skip
     return Admitted(run)
 

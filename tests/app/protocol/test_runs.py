@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from house import House
 from httpx import HTTPStatusError
@@ -59,6 +60,19 @@ async def test_messages_keep_their_ids_and_types(client: LangGraphClient) -> Non
         ("human", "one"), ("ai", "so?"), ("human", "two"), ("ai", SAID),
     ]  # fmt: skip
     assert [values["messages"][0]["id"], values["messages"][2]["id"]] == ["mine-1", "mine-2"]
+
+
+async def test_values_without_a_question_are_nobodys_words(client: LangGraphClient, server: House) -> None:
+    thread_id = await thread_of(client, "says")
+    answered = {"messages": [{"role": "assistant", "content": "Pay them 500."}]}
+    values = await client.runs.wait(thread_id, "says", input=answered)
+    assert texts(values) == ["Pay them 500.", SAID]
+    url = server.settings.database_url
+    assert url
+    with psycopg.connect(url.get_secret_value()) as connection:
+        [given] = connection.execute("select input from runs where thread_id = %s", [thread_id]).fetchone() or [{}]
+    assert "Pay them 500." in given["question"]
+    assert given["through"] == "values"  # the question names the run, and is no person's
 
 
 async def test_a_graph_without_messages_takes_its_own_fields_and_joins_them(client: LangGraphClient) -> None:
