@@ -14,7 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from app.compose import App
-from app.tools_api import LastHour, described_tools
+from app.last_hour import LastHour
+from app.tools_api import CALLS, described_tools
 
 OPENNESS = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
 _RUNS = """
@@ -25,7 +26,7 @@ select status, count(*) as runs from runs where coalesce(finished_at, now()) > n
 def metrics_router(get_app: Callable[[], App]) -> APIRouter:
     """`GET /metrics`, in the text format of Prometheus."""
     router = APIRouter(tags=["metrics"])
-    hour = LastHour()
+    hour = LastHour(CALLS)
 
     @router.get("/metrics")
     async def metrics() -> Response:

@@ -1,25 +1,21 @@
 """Models over HTTP: which role is served where, whether that answers now, and how it did in the last hour."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter
 
 from app.compose import App
+from app.last_hour import LastHour
 from app.models import Endpoint
 from app.models.counting import greeted
 from app.models.http import shown_url
-from app.postgres import Pool
 
-LOOKED_FOR_S = 15.0
-"""The hour is counted again at most this often, however many pages look."""
 BUILT_IN = {"role": "embed", "url": "", "demo": False, "error": "", "calls": 0, "errors": 0, "p95_ms": None}
 
 # a call that nobody waited for any more has not failed
-_LAST_HOUR = """
+_CALLS = """
 with recent as materialized (
     select run_id from runs where coalesce(finished_at, now()) > now() - interval '1 hour'
 ),
@@ -27,7 +23,7 @@ told as materialized (
     select it.run_id, it.span_id, it.type, it.data from recent join run_events as it using (run_id)
     where it.type in ('llm.started', 'llm.finished') and it.at > now() - interval '1 hour'
 )
-select begun.data ->> 'model' as model, count(*) as calls, count(*) filter (where done.data ? 'error') as errors,
+select begun.data ->> 'model' as name, count(*) as calls, count(*) filter (where done.data ? 'error') as errors,
     percentile_disc(0.95) within group (order by (done.data ->> 'latency_s')::float8) as p95_s
 from told as begun join told as done using (run_id, span_id)
 where begun.type = 'llm.started' and done.type = 'llm.finished' and done.data ->> 'error' is distinct from 'stopped'
@@ -35,26 +31,10 @@ group by 1
 """
 
 
-@dataclass(slots=True)
-class LastHour:
-    """Figures of the last hour, counted once for all who look."""
-
-    by_model: dict[str, dict[str, Any]] = field(default_factory=dict)
-    counted_at: float = float("-inf")
-
-    async def figures(self, pool: Pool) -> Mapping[str, dict[str, Any]]:
-        """Name of a model -> calls, errors, p95 in seconds."""
-        if time.monotonic() - self.counted_at > LOOKED_FOR_S:
-            async with pool.connection() as connection:
-                rows = await (await connection.execute(_LAST_HOUR)).fetchall()
-            self.by_model, self.counted_at = {row["model"]: row for row in rows}, time.monotonic()
-        return self.by_model
-
-
 def models_router(get_app: Callable[[], App]) -> APIRouter:
     """Routes under `/models`."""
     router = APIRouter(prefix="/models", tags=["models"])
-    hour = LastHour()
+    hour = LastHour(_CALLS)
 
     @router.get("")
     async def models() -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """Tools over HTTP: what each promises, who holds it, how its service stands, and how it did in the last hour."""
 
-import asyncio
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,14 +14,13 @@ from agents.policy import service_of
 from agents.tools.contract import contract_of
 from agents.tools.remote import offered_tools
 from app.compose import App
+from app.last_hour import LastHour
 from app.postgres import Pool
 
-LOOKED_FOR_S = 15.0
-"""The hour is counted again at most this often, however many pages look."""
 MAX_DESCRIPTION_CHARS = 2_000
 
 # from the stored events: a cut call has no end of its own, but its timeout carries the call's id
-_LAST_HOUR = """
+CALLS = """
 with recent as materialized (
     select run_id from runs where coalesce(finished_at, now()) > now() - interval '1 hour'
 ),
@@ -32,7 +29,7 @@ told as materialized (
     where it.type in ('tool.started', 'tool.finished', 'tool.timeout') and it.at > now() - interval '1 hour'
 ),
 ended as (
-    select begun.data ->> 'name' as tool, extract(epoch from done.at - begun.at)::float8 as seconds,
+    select begun.data ->> 'name' as name, extract(epoch from done.at - begun.at)::float8 as seconds,
         done.type = 'tool.timeout' or not coalesce((done.data ->> 'ok')::boolean, true) as failed
     from told as begun
     join lateral (
@@ -44,36 +41,18 @@ ended as (
     ) as done on true
     where begun.type = 'tool.started'
 )
-select tool, count(*) as calls, count(*) filter (where failed) as errors,
+select name, count(*) as calls, count(*) filter (where failed) as errors,
     percentile_disc(0.95) within group (order by seconds) as p95_s
-from ended group by tool
+from ended group by name
 """
 
 _OPENED = "select service, opened_at from breakers"
 
 
-@dataclass(slots=True)
-class LastHour:
-    """Figures of the last hour, counted once for all who look."""
-
-    by_tool: dict[str, dict[str, Any]] = field(default_factory=dict)
-    counted_at: float = float("-inf")
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def figures(self, pool: Pool) -> Mapping[str, dict[str, Any]]:
-        """Tool -> calls, errors, p95 in seconds."""
-        async with self._turn:  # who comes while it is being counted waits for that count
-            if time.monotonic() - self.counted_at > LOOKED_FOR_S:
-                async with pool.connection() as connection:
-                    rows = await (await connection.execute(_LAST_HOUR)).fetchall()
-                self.by_tool, self.counted_at = {row["tool"]: row for row in rows}, time.monotonic()
-            return self.by_tool
-
-
 def tools_router(get_app: Callable[[], App]) -> APIRouter:
     """Routes under `/tools`."""
     router = APIRouter(prefix="/tools", tags=["tools"])
-    hour = LastHour()
+    hour = LastHour(CALLS)
 
     @router.get("")
     async def tools() -> dict[str, Any]:

@@ -12,8 +12,9 @@ import pytest
 from house import House, house
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.last_hour import LastHour
 from app.postgres import Pool
-from app.tools_api import LastHour
+from app.tools_api import CALLS
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -98,7 +99,7 @@ async def test_however_many_look_at_once_it_is_counted_once(pool: Pool) -> None:
             return pool.connection()
 
     counting: Any = Counting()
-    hour = LastHour()
+    hour = LastHour(CALLS)
     await asyncio.gather(*(hour.figures(counting) for _ in range(10)))
 
     assert len(asked) == 1
