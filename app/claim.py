@@ -145,7 +145,8 @@ class Claim:
 
     def _refuse_hopeless(self) -> None:
         if self._activity is None:
-            raise RunError(self._run["graph"], "no graph of this name is installed", "choose another graph")
+            fix = "choose another; one that was added since `sextant up` is there when that is started again"
+            raise RunError(self._run["graph"], "no graph of this name is installed here", fix)
         if self._run["losses"] >= MAX_LOSSES:
             raise RunError("run", f"it brought down its worker {self._run['losses']} times", "look at the worker's log")
 

@@ -32,13 +32,21 @@ log = logging.getLogger(__name__)
 LEAVE_S = 15.0
 """For a worker that is going down to hand back what it cut; then it leaves without: its leases will end."""
 IMPATIENCE_S = 1.0
+UNKNOWN_S = 20.0
+"""So long a run is left to workers that know its graph: one that runs since before a graph was added does not."""
 
 _CLAIM = """
 update runs set status = 'running', epoch = epoch + 1, worker = %(worker)s, losses = losses + (status = 'running')::int,
     lease_until = now() + %(lease_s)s * interval '1 second', started_at = coalesce(started_at, now())
 where run_id = %(run_id)s and (status = 'queued' or (status = 'running' and lease_until < now()))
     and not sx_behind(runs.parent_run_id)
+    and (graph = any(%(graphs)s) or greatest(created_at, lease_until) < now() - %(unknown_s)s * interval '1 second')
 returning *
+"""
+# its lease is not over: the worker that has it is alive, or will be found dead in a moment; or others know its graph
+_LATER = """
+select from runs where run_id = %(run_id)s and (status = 'running' or (status = 'queued' and graph <> all(%(graphs)s)))
+    and not sx_behind(runs.parent_run_id) for update
 """
 _FAILED = """
 insert into run_events (run_id, seq, type, span_id, data)
@@ -199,12 +207,11 @@ class Worker:
     async def _claim(self, run_id: str) -> Row | None:
         """Take the run: from here on only this claim's writes count. None when there is nothing to take."""
         async with self._pool.connection() as connection, connection.transaction():
-            values = {"worker": self.name, "lease_s": self._timing.lease_s, "run_id": run_id}
+            values = {"worker": self.name, "lease_s": self._timing.lease_s, "run_id": run_id,
+                      "graphs": list(self._activities), "unknown_s": UNKNOWN_S}  # fmt: skip
             if claimed := await (await connection.execute(_CLAIM, values)).fetchone():
                 return claimed
-            state = "select status from runs where run_id = %s and status = 'running' for update"
-            if await (await connection.execute(state, (run_id,))).fetchone():
-                # its lease is not over: the worker that has it is alive, or will be found dead in a moment
+            if (await connection.execute(_LATER, values)).rowcount:
                 await self.queue.defer(connection, run_id, after_s=self._timing.blocked_s)
         return None
 

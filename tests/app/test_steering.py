@@ -123,6 +123,23 @@ def mail(to: str, call: int = 1) -> Step:
     return calls(("send_mail", {"to": to, "text": "hello"}), first_id=call)
 
 
+async def test_a_worker_leaves_a_graph_that_it_does_not_know_to_one_that_does(pool: Pool, database_url: str) -> None:
+    """As when a graph is added while `sextant up` runs, and is tried from the terminal."""
+    async with house(pool, database_url, {"hello": [says("Hello.")]}) as it:
+        known, it.worker._activities = it.worker._activities, {}
+        run_id = await it.start("chat", "hello")
+        put_off = "select id from procrastinate_jobs where scheduled_at is not null and args ->> 'run_id' = %s"
+        async with asyncio.timeout(60), pool.connection() as connection:
+            while not await (await connection.execute(put_off, [run_id])).fetchall():  # noqa: ASYNC110 - a row tells nobody
+                await asyncio.sleep(0.05)
+        assert (await it.runs.run(run_id))["status"] == "queued"
+
+        newer = Worker(pool, it.journal, known, it.worker._context, model_name="scripted")
+        await newer.queue.open(pool)
+        async with newer.working(8):
+            assert (await it.until(run_id, "succeeded", "failed"))["status"] == "succeeded"
+
+
 async def test_an_approved_call_happens_once_and_the_run_goes_on(pool: Pool, database_url: str) -> None:
     outbox = Outbox(MAIL)
     script = {"tell a": [mail("a"), says("Told a.")]}
