@@ -45,15 +45,18 @@ class PublicBindRefused(RuntimeError):
 class Server(uvicorn.Server):
     """uvicorn's, but a signal ends event streams first."""
 
-    def __init__(self, config: uvicorn.Config, holder: "Holder", url: str, *, browser: bool) -> None:
+    def __init__(
+        self, config: uvicorn.Config, holder: "Holder", url: str, *, browser: bool, instead_of: int = 0
+    ) -> None:
+        """`instead_of`: the port that was asked for, where another program has it."""
         super().__init__(config)
-        self._holder, self._url, self._browser = holder, url, browser
+        self._holder, self._url, self._browser, self._instead_of = holder, url, browser, instead_of
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say where the page is, once the port answers and not before."""
         await super().startup(sockets)
         if self.started:
-            _announce(self._holder.get(), self._url)
+            _announce(self._holder.get(), self._url, self._instead_of)
             if self._browser:
                 await asyncio.to_thread(webbrowser.open, self._url)
 
@@ -101,7 +104,8 @@ def serve(settings: Settings, *, browser: bool = False) -> int:
         timeout_graceful_shutdown=10,
         access_log=False,
     )
-    server = Server(config, holder, url, browser=browser)
+    taken = settings.port if settings.port not in (0, port) else 0
+    server = Server(config, holder, url, browser=browser, instead_of=taken)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
@@ -166,11 +170,12 @@ def _listener(host: str, port: int) -> socket.socket:
     raise RuntimeError(f"port: {port} to {port + PORTS_TRIED - 1} are all in use; set SEXTANT_PORT to a free one")
 
 
-def _announce(app: App, url: str) -> None:
+def _announce(app: App, url: str, taken: int) -> None:
     stats = app.corpus.stats()
     model = "demo model (no key, no GPU, no network)" if app.settings.demo else app.settings.model
+    elsewhere = f"  Not on port {taken}, which another program has.\n" if taken else ""
     print(
-        f"\n  Sextant is ready: {url}\n"
+        f"\n  Sextant is ready: {url}\n{elsewhere}"
         f"  model: {model}; {stats.documents} documents, {stats.chunks} passages; started in {app.started_in_s:.1f} s\n"
         f"  Ctrl-C stops it. Runs, documents and chats stay in {app.settings.home}/\n",
         flush=True,
