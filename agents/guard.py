@@ -59,12 +59,13 @@ class MarkOrigins(AgentMiddleware[Any, Any]):
         response = await handler(request)
         asked = getattr(getattr(request.runtime, "context", None), "asked", None)
         tools = {tool.name: tool for tool in request.tools if isinstance(tool, BaseTool)}
-        described = dict.fromkeys(contract_of(tool).origin for tool in tools.values())
-        origins = [*filter(None, described), *origins_of(request.messages, tools, asked)]
+        by = dict.fromkeys(filter(None, (contract_of(tool).origin for tool in tools.values())))
+        read = [*origins_of(request.messages, tools, asked), *(f"what {name} says of its tools" for name in by)]
+        origins = dict.fromkeys(read)
         return replace(response, result=[_marked(message, origins) for message in response.result])
 
 
-def _marked(message: Any, origins: Sequence[str]) -> Any:
+def _marked(message: Any, origins: Iterable[str]) -> Any:
     if not isinstance(message, AIMessage):
         return message
     return message.model_copy(update={"response_metadata": {**message.response_metadata, SHAPED_BY: list(origins)}})
@@ -124,7 +125,7 @@ def why_ask(request: ToolCallRequest, contract: Contract, grants: frozenset[str]
     if not origins or _dictated(call["args"], contract, asked):
         return ""
     named = ", ".join(origins[:MOST_NAMED]) + (" and more" if len(origins) > MOST_NAMED else "")
-    return f"Before it chose this step it had read what came from {named}, and a text in there may have asked for it."
+    return f"Before it chose this step it had read others' words ({named}), and a text in there may have asked for it."
 
 
 def _marks_of(request: ToolCallRequest) -> Sequence[str]:

@@ -275,8 +275,19 @@ async def test_the_person_is_told_what_would_happen_and_why_they_are_asked(world
     mail = calls(("send_mail", {"to": "bob", "text": "it waits"}), first_id=5)
     _, [asked] = await attacked(world, [SEARCH, mail])
     assert asked["what"] == "Mails bob: “it waits”."
-    assert "search_documents" in asked["because"]
+    assert "(search_documents)" in asked["because"]
     assert asked["choices"] == ["approve", "edit", "reject"]
+
+
+async def test_a_tool_that_was_only_described_is_not_said_to_have_answered(world: World) -> None:
+    async def weather(city: str) -> str:
+        return "fine"
+
+    foreign = StructuredTool.from_function(coroutine=weather, name="far__weather", description="The weather.")
+    with_contract(foreign, Contract(effect="read", origin="far"))
+    mail = calls(("send_mail", {"to": "bob", "text": "it waits"}), first_id=5)
+    _, [asked] = await attacked(world, [SEARCH, mail], more=[foreign])
+    assert "(what far says of its tools, search_documents)" in asked["because"]
 
 
 @pytest.mark.parametrize(
