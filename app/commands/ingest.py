@@ -87,7 +87,8 @@ def _print_report(report: "IngestReport") -> None:
         "skipped": len(report.skipped), "failed": len(report.failed),
     }  # fmt: skip
     words = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing"
-    print(f"{words}: {report.chunks:,} passages in {report.elapsed_s:.1f} s", flush=True)
+    passages = "1 passage" if report.chunks == 1 else f"{report.chunks:,} passages"
+    print(f"{words}: {passages} in {report.elapsed_s:.1f} s", flush=True)
     problems = [f"{it.name}: {it.reason}; {it.fix}" for it in report.failed]
     _list("failed", problems)
     _list("warning", report.warnings)

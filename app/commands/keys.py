@@ -70,7 +70,8 @@ def revoke(key_id: str, *, debug: bool) -> None:
                 raise CommandFailed(f"There is no key {key_id!r}.", "`sextant key list` shows them.")
             row = await keys.revoke(key_id)
             left = await keys.usable()
-        print(f"Key {row['key_id']} of {row['owner']} is revoked." + ("" if left else " No key is left that works."))
+        none = " No key is left that works, and nobody gets in: `sextant key add NAME` makes one."
+        print(f"Key {row['key_id']} of {row['owner']} is revoked." + ("" if left else none))
         return 0
 
     launch(command, debug=debug)

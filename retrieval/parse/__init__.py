@@ -1,4 +1,5 @@
 """Turn a file's bytes into blocks. What the file holds decides how it is read; its name only breaks ties.
+Text under the name of a PDF is refused: it is most often the page that says why a download failed.
 
 Text that is no known markup is read as plain text. Everything binary that is not PDF or DOCX is refused by name.
 """
@@ -18,6 +19,7 @@ from retrieval.parse.text import decode, parse_text
 from retrieval.sources import is_archive, is_docx
 
 MARKDOWN_ENDINGS = (".md", ".markdown", ".mdown", ".mkd")
+BINARY_ENDINGS = (".pdf", ".docx")
 HTML_ENDINGS = (".html", ".htm", ".xhtml")
 _HTML_START = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?>(?:<!--.*?-->\s*)*)<(!doctype\s+html|html|head|body)\b", re.I | re.S
@@ -48,6 +50,9 @@ def parse(data: bytes, name: str) -> Parsed:
     if is_archive(data):
         return _parse_office(data, name)
     _refuse_binary(data)
+    if name.lower().endswith(BINARY_ENDINGS):
+        what = name.rpartition(".")[2].upper()
+        raise Unreadable(f"named {what}, but only text is in it", "fetch it again; if the text is meant, name it .txt")
     return _parse_text(data, name)
 
 

@@ -248,4 +248,6 @@ def test_what_is_no_document_is_refused_by_content(data: bytes, reason: str) -> 
 def test_content_decides_and_the_name_only_breaks_ties(make_pdf: Callable[..., Path]) -> None:
     assert parse(make_pdf([["really a PDF inside"]]).read_bytes(), "x.txt").media_type == "application/pdf"
     assert parse(b"<!doctype html><p>hi there</p>", "x.txt").media_type == "text/html"
-    assert parse(b"just words", "x.pdf").media_type == "text/plain"
+    for name in ("x.pdf", "X.DOCX"):
+        with pytest.raises(Unreadable, match="but only text is in it"):
+            parse(b"<html><body><p>404 Not Found</p></body></html>", name)
