@@ -100,7 +100,9 @@ class LineScreen:
             if state != before and state not in ("pending", "ready", "blocked", "not_taken"):
                 said = lane["activity"] if state in ENDED or state == "retrying" else ""
                 words = f"{lane['title']}: {state.replace('_', ' ')}{', ' + said if said else ''}"
-                self._err.print(f"{_elapsed_s(view):7.1f} s  {words}", soft_wrap=True)
+                # when it happened, which is earlier than when it is seen
+                known = [at for at in (lane["end"], lane["start"], _elapsed_s(view)) if at is not None]
+                self._err.print(f"{known[0]:7.1f} s  {words}", soft_wrap=True)
         if (warning := near_limit(view)) and not self._warned:
             self._warned = True
             self._err.print(f"{_elapsed_s(view):7.1f} s  {warning}", soft_wrap=True)

@@ -242,7 +242,8 @@ class _Reader:
         if self._kind(call) == "code":
             return told_of(result)
         if self._kind(call) == "clock":
-            return f"It is {result}." if re.match(r"\d", result) else clipped(result, 500)
+            told = result.removesuffix("+00:00") + " UTC" if result.endswith("+00:00") else result
+            return f"It is {told}." if re.match(r"\d", result) else clipped(result, 500)
         return f"`{call.name}` returned: {clipped(_told(result), 1500)}"
 
     def _from_text(self) -> str:

@@ -1,7 +1,7 @@
 """Turn a file's bytes into blocks. What the file holds decides how it is read; its name only breaks ties.
-Text under the name of a PDF is refused: it is most often the page that says why a download failed.
 
-Text that is no known markup is read as plain text. Everything binary that is not PDF or DOCX is refused by name.
+Text that is no known markup is read as plain text. Everything binary that is not PDF or DOCX is refused by name, and so
+is text under the name of one of these: it is most often the page that says why a download failed.
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ def test_lines_tell_each_beginning_and_end_once() -> None:
         screen.show(story.finish(4, "Done [3f9a1c]."))
     assert out.getvalue().splitlines() == [
         "    1.0 s  Plan: done, wrote 1 sub-task",
-        "    2.0 s  Quorums: running",
+        "    1.5 s  Quorums: running",  # when it was, not when it was seen
         "    3.0 s  Quorums: done, 1 finding from 1 source",
     ]
 
