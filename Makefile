@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-c
 # 50 MB that nothing here ever reads: two libraries' own tests, a notebook's widget, the headers of a C library
 UNREAD := $(addprefix $(VENV)/lib/python3.*/site-packages/,pandas/tests matplotlib/tests pydeck/nbextension/static pyarrow/include)
 
-.PHONY: up test soak lint bench clean help
+.PHONY: up dev test soak lint bench clean help
 
 help:  ## what there is to do
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,8 @@ $(VENV)/.dev: $(VENV)/.app tests/requirements.lock
 
 up: $(VENV)/.app  ## install, start everything, print the address of the chat
 	@$(BIN)/sextant up
+
+dev: $(VENV)/.dev  ## install what tests and lint need
 
 test: $(VENV)/.dev  ## install and pass the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/faults/test_growth.py

@@ -70,7 +70,9 @@ def graph(name: str, *, debug: bool) -> None:
         if _drawn(Path.cwd()):
             print("README.md")
         tried = f'sextant chat "What is a straggler?" --graph {name}'
-        print(f"Try it: {tried}\nTest it: python -m pytest tests/graphs/test_{name}.py", file=sys.stderr)
+        test = f"make dev && .venv/bin/python -m pytest tests/graphs/test_{name}.py"
+        print(f"Try it: .venv/bin/{tried}\nTest it: {test}", file=sys.stderr)
+        print("A server that runs takes it up when it is started again.", file=sys.stderr)
         return 0
 
     launch(command, debug=debug)

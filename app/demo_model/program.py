@@ -112,6 +112,7 @@ def _chance(text: str) -> str:
     ]  # fmt: skip
     if _PLOT.search(text) or _HISTOGRAM.search(text):
         lines += ["import matplotlib.pyplot as plt", "plt.bar(sums, [thrown.count(it) for it in sums])",
+                  f"plt.title('{throws:,} {what}')", "plt.ylabel('times')",
                   "plt.savefig('plot.png', dpi=120, bbox_inches='tight')"]  # fmt: skip
     return "\n".join(lines)
 

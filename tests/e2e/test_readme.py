@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from agents.agent import discover_agents
+from agents.remote.servers import read_servers
 from app.commands.graphs import section
 from app.commands.new import GRAPH
 from app.settings import Settings
@@ -50,7 +52,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_every_kind_of_block_has_a_test() -> None:
-    assert {kind for kind, _ in BLOCKS} == {"console", "text", "ini", "bash", "python", "py", "mermaid"}
+    assert {kind for kind, _ in BLOCKS} == {"console", "text", "ini", "bash", "python", "py", "json", "mermaid"}
 
 
 def test_the_terminal_commands_run(checkout: Path) -> None:
@@ -96,6 +98,13 @@ def test_the_calls_that_steer_exist(sextant: Any) -> None:
     called = re.findall(r"`(GET|POST) /api(/\S+)`", README)
     assert len(called) >= 9
     assert {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in called} <= known
+
+
+def test_the_servers_that_are_named_can_be_read(tmp_path: Path) -> None:
+    [source] = blocks("json")
+    (tmp_path / "mcp.json").write_text(source)
+    [server] = read_servers(tmp_path / "mcp.json", os.environ.get, discover_agents())
+    assert (server.name, server.command, server.roles) == ("time", "uvx", ("assistant",))
 
 
 def test_the_make_targets_exist() -> None:
