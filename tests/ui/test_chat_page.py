@@ -33,7 +33,7 @@ def test_the_graph_can_be_chosen(open_page: Open) -> None:
     page.click(".st-key-graph_menu button")
     page.locator("[data-testid=stPopoverBody]").get_by_text("Chat", exact=True).click()
     page.wait_for_selector(".st-key-graph_menu >> text=Chat")
-    page.keyboard.press("Escape")
+    page.wait_for_selector("[data-testid=stPopoverBody]", state="hidden")
     ask(page, "What is replica lag?")
     page.wait_for_selector(RUN_ENDED)
     assert page.inner_text(".answer").startswith("Above 30 seconds")

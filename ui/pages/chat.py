@@ -18,6 +18,7 @@ _REVIEWS = "reviews_plans"
 _PLANNING = "planning_graphs"
 _WAYS = {"enqueue": "waits for this run", "interrupt": "stops it first", "branch": "starts a branch"}
 _GRAPH_OF = "graph_of_thread"
+_GRAPH_MENU = "graph_menu"
 
 
 def page(info: Json, threads: list[Json]) -> None:
@@ -114,7 +115,10 @@ def _follow_thread(info: Json, row: Json | None, graphs: dict[str, Json]) -> Non
 def _graph_menu(graphs: dict[str, Json]) -> None:
     names = list(graphs)
     with st.popover(
-        f"Graph **{look.plain(graphs[st.session_state[GRAPH]]['title'])}**", key="graph_menu", type="tertiary"
+        f"Graph **{look.plain(graphs[st.session_state[GRAPH]]['title'])}**",
+        key=_GRAPH_MENU,
+        type="tertiary",
+        on_change="rerun",  # or a choice could not close it
     ):
         st.radio(
             "Graph",
@@ -123,7 +127,12 @@ def _graph_menu(graphs: dict[str, Json]) -> None:
             captions=[look.plain(graphs[name]["description"]) for name in names],
             key=GRAPH,
             label_visibility="collapsed",
+            on_change=_graph_chosen,
         )
+
+
+def _graph_chosen() -> None:
+    st.session_state[_GRAPH_MENU] = False  # open, it would lie over the conversation
 
 
 def _title_menu(row: Json) -> None:
