@@ -126,7 +126,7 @@ def test_documents_are_taken_in_and_listed(sextant: Any, tmp_path: Path) -> None
     (folder / "torn.pdf").write_bytes(b"%PDF-1.4 not really")
     done = sextant.run("ingest", str(folder), str(tmp_path / "nowhere"))
     assert done.returncode == 1  # two of three could not be taken
-    assert done.stdout.startswith("1 added, 2 failed: 1 passages")
+    assert done.stdout.startswith("1 added, 2 failed: 1 passage ")
     assert "torn.pdf: a damaged PDF" in done.stderr
     assert "nowhere: no such file or folder" in done.stderr
     listed = [line.split("\t") for line in sextant.run("documents").stdout.splitlines()]
