@@ -207,3 +207,21 @@ def test_on_a_phone_parts_stand_under_the_node_that_is_drawn_and_else_under_a_te
     titles = "([lanes, nodes]) => withTeams({lanes, shape: {nodes}}).map((row) => row.title || row.id)"
     assert js(titles, [parts, [{"id": "desk", "title": "Billing"}]]) == ["Billing", "p1", "p2"]
     assert js(titles, [parts, []]) == ["Team", "p1", "p2"]
+
+
+def test_what_is_missing_from_an_ended_run_is_not_said_to_run(js: Run) -> None:
+    words = "([reason, status]) => gapWords(reason, status)"
+    assert js(words, ["running", "cancelled"]) == "Not finished when it was stopped."
+    assert js(words, ["cancelled", "cancelled"]) == "Not finished when it was stopped."
+    assert js(words, ["second try", "failed"]) == "Not finished when the run ended."
+    assert js(words, ["blocked", "cancelled"]) == "Not begun."
+    assert js(words, ["timed out after 30 s", "succeeded"]) == "Timed out after 30 s."
+
+
+def test_what_was_found_but_not_cited_is_said_to_be_so(js: Run) -> None:
+    view = {"answer": {"final": True, "unsupported": 0, "text": ""}, "sources": [{"cited": False}, {"cited": False}]}
+    words = "These were found; no answer cites them."
+    stopped = {**view, "status": "cancelled", "answer": {**view["answer"], "final": False}}
+    assert js("sourcesFoot", {**view, "status": "succeeded"}) == words
+    assert js("sourcesFoot", stopped) == words
+    assert js("sourcesFoot", {**stopped, "status": "running"}) == ""

@@ -156,8 +156,10 @@ function speedFoot(view) {
 }
 
 function sourcesFoot(view) {
+  const cited = view.sources.some((source) => source.cited);
+  const bare = view.answer.final && view.answer.unsupported;
+  if (view.sources.length && !cited && !bare && !isLive(view)) return "These were found; no answer cites them.";
   if (!view.answer.final) return "";
-  const bare = view.answer.unsupported;
   if (bare) return `${plural(bare, "statement")} of the answer ${bare === 1 ? "has" : "have"} no source.`;
-  return view.sources.some((source) => source.cited) ? "Every statement of the answer has a source." : "";
+  return cited ? "Every statement of the answer has a source." : "";
 }

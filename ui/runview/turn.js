@@ -194,7 +194,7 @@ class Turn {
   }
 
   drawAfter(view) {
-    const notes = view.missing.map((gap) => ({ id: `m ${gap.title}`, state: "partial", lead: `${gap.title} is missing.`, rest: sentence(gap.reason) }));
+    const notes = view.missing.map((gap) => ({ id: `m ${gap.title}`, state: "partial", lead: `${gap.title} is missing.`, rest: gapWords(gap.reason, view.status) }));
     const reached = !isLive(view) && budgetReached(view);
     if (reached) {
       const rest = view.error ? "" : "The answer holds what was found until then.";
@@ -242,6 +242,13 @@ class Turn {
     setText(this.status.trouble, text);
     show(this.status.trouble, !!text);
   }
+}
+
+/** Why a part is missing. A state in which it was left is told as what became of it: once a run is over, nothing runs. */
+function gapWords(reason, status) {
+  if (["pending", "ready", "blocked"].includes(reason)) return "Not begun.";
+  const left = ["running", "retrying", "waiting", "second try", "lost"].includes(reason) || (reason === "cancelled" && status === "cancelled");
+  return left ? `Not finished when ${status === "cancelled" ? "it was stopped" : "the run ended"}.` : sentence(reason);
 }
 
 function questionBubble(question) {
