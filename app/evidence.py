@@ -6,6 +6,9 @@ from typing import Any
 from app.citations import cited_keys
 from app.words import count_of
 
+COMPUTING = frozenset({"calculator", "run_code"})
+"""Tools whose numbers hold without a source."""
+
 
 class Evidence:
     """The sources of one run."""
@@ -14,12 +17,16 @@ class Evidence:
         self.sources: dict[str, dict[str, Any]] = {}
         self.artefacts: dict[str, dict[str, Any]] = {}
         """Figures and files that tools made, by id, in order."""
+        self.computed: list[str] = []
+        """What tools that compute have returned."""
         self._cited: dict[str, None] = {}
 
-    def told(self, outcome: Mapping[str, Any], by: str) -> str:
+    def told(self, outcome: Mapping[str, Any], by: str, tool: str = "") -> str:
         """Take what a tool's end says; what it found, in words, "" for nothing."""
         for made in outcome.get("artefacts", ()):
             self.artefacts.setdefault(made["id"], dict(made))
+        if tool in COMPUTING and outcome.get("ok", True):
+            self.computed.append(str(outcome.get("text", "")))
         return self.found(outcome.get("sources", ()), by)
 
     def found(self, sources: Iterable[Mapping[str, Any]], by: str) -> str:

@@ -155,6 +155,7 @@ class Call:
     speaks: bool = False
     text: str = ""
     call_id: str | None = None
+    tool: str = ""
 
     def first_token(self, lane: Lane, at: float) -> None:
         """The answer begins."""

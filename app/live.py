@@ -302,7 +302,7 @@ class LiveView:
         text, final = self.view.answer, self.view.final
         tree, unsupported = self._blocks("", text, numbers, not final), 0
         if final and self.view.sources:
-            tree, unsupported = marked(tree)
+            tree, unsupported = marked(tree, self.view.evidence.computed)
         return {"text": text, "blocks": tree, "final": final, "unsupported": unsupported}
 
 

@@ -300,9 +300,9 @@ class RunView:
 
     def _tool_started(self, event: RunEvent, at: float) -> None:
         lane = self.lanes.entered(event.parent_id or ROOT, at)
-        lane.activity = call_words(str(event.data.get("name", "tool")), event.data.get("args", {}))
+        lane.activity = call_words(name := str(event.data.get("name", "tool")), event.data.get("args", {}))
         segment = lane.call("tool", at, lane.activity)
-        self.calls[event.span_id] = Call(lane.id, segment, False, call_id=event.data.get("call_id"))
+        self.calls[event.span_id] = Call(lane.id, segment, False, tool=name, call_id=event.data.get("call_id"))
         self.meters.tools, lane.acts = self.meters.tools + 1, lane.acts + 1
 
     def _tool_finished(self, event: RunEvent, at: float) -> None:
@@ -310,7 +310,7 @@ class RunView:
             return
         lane = self.lanes[call.lane]
         call.segment.end, call.segment.failed = at, not event.data.get("ok", True)
-        if words := self.evidence.told(event.data, lane.title):
+        if words := self.evidence.told(event.data, lane.title, call.tool):
             lane.activity = words
         elif call.segment.failed:
             lane.activity = str(event.data.get("text", "the tool failed"))[:MAX_ACTIVITY_CHARS]

@@ -287,6 +287,20 @@ def test_what_a_plan_was_expected_to_take_is_told() -> None:
     assert whole(CHAT, [*begun()], now=2)["expected"] == {}
 
 
+@pytest.mark.parametrize(
+    ("tool", "ok", "bare"), [("calculator", True, 0), ("fetch_page", True, 1), ("calculator", False, 1)]
+)
+def test_what_a_tool_has_computed_needs_no_source(tool: str, ok: bool, bare: int) -> None:
+    body = [
+        *begun(), *planned(1, sub("1")), spawned(1, "1"), *finds(1, 2, agent("1"), source("aaa111")),
+        ev(2, "tool.started", "sum", agent("1"), name=tool, args={}, call_id="sum"),
+        ev(2, "tool.finished", "sum", agent("1"), ok=ok, text="80/29 = 2.75862068966", sources=[]),
+        ended(3, "1", text="x [aaa111]"),
+    ]  # fmt: skip
+    view = whole(RESEARCH, body, written(4, 8, "Yes [aaa111].\n\nThe result is **2.7586**."))
+    assert view["answer"]["unsupported"] == bare
+
+
 def test_a_run_that_is_done() -> None:
     body = [
         *begun(), *planned(1, sub("1"), sub("2")), spawned(1, "1"), spawned(1, "2"),

@@ -57,6 +57,24 @@ def test_where_nothing_is_cited_nothing_is_underlined_but_all_is_counted() -> No
     assert marked(tree) == (tree, 3)
 
 
+@pytest.mark.parametrize(
+    ("statement", "is_bare"),
+    [
+        ("The result is **2.75862068966**…", False),
+        ("That is 80/29, or about 2.76.", False),
+        ("It is 12,500.5 in all.", False),
+        ("It is 3.", True),
+        ("It is 2.75862068966 and takes 7 days.", True),
+        ("The divisor is 29.", True),
+        ("Nobody knows.", True),
+    ],
+)
+def test_what_a_tool_has_computed_is_not_bare(statement: str, is_bare: bool) -> None:
+    tree = blocks(f"Cited [3f9a1c].\n\n{statement}", NUMBERS)
+    drawn, count = marked(tree, ["80/29 = 2.75862068966", "12500.5"])
+    assert (count, bool([text for block in drawn for text in bare(block)])) == (int(is_bare), is_bare)
+
+
 _PIECES = st.sampled_from(
     ["A wait. ", "See [3f9a1c]. ", "Both [3f9a1c, 77ab01]", "\n\n- one\n- two [77ab01]\n", "**x. Y** ", "`c. D`", "? ",
      "\n\n1. a\n   - b\n\n   c\n", "*em. Em.*", "\n\n> q. Q.\n\n", "|a|\n|-|\n|B. C|\n", "[l](http://x.y). ", "… Z"]
