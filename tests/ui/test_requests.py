@@ -211,3 +211,16 @@ def test_what_a_message_sent_now_does_is_said_while_a_run_is_going(open_page: Op
     assert page.locator(".st-key-sent_now").is_hidden()
     assert "was not answered" in page.inner_text(".told >> nth=0")
     assert page.locator(INPUT).is_visible()
+
+
+CLEAR = """selector => [...document.querySelectorAll(
+  '[data-testid=stBidiComponentIsolated]')].some(host => [...host.shadowRoot.querySelectorAll(selector)].some(node => {
+  const box = node.getBoundingClientRect();
+  const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+  return box.height > 0 && top === host;
+}))"""
+
+
+def test_on_a_phone_an_opened_request_is_above_the_input(open_page: Open) -> None:
+    page = asked(open_page, width=390, height=844)
+    page.wait_for_function(CLEAR, arg=".request.open h4", timeout=20_000)

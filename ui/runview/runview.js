@@ -36,8 +36,13 @@ class Conversation {
     document.addEventListener("input", mendText, { signal, capture: true });
     document.addEventListener("visibilitychange", () => this.onSeen(), { signal });
     for (const query of [WIDE, NARROW]) query.addEventListener("change", () => this.redraw(), { signal });
-    this.grown = new ResizeObserver(() => this.thread && (this.follow ? this.toFoot(false) : this.onScroll()));
+    this.grown = new ResizeObserver(() => this.thread && (this.steering.hold() || (this.follow ? this.toFoot(false) : this.onScroll())));
     this.grown.observe(this.list);
+    const foot = document.querySelector("[data-testid=stBottom]");
+    if (foot) this.grown.observe(foot);
+    for (const moved of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+      this.scroller.addEventListener(moved, () => (this.steering.held = null), { signal, passive: true });
+    }
     this.timer = setInterval(() => this.tick(), 250);
     // Streamlit has keys of its own, and sees no fields inside this component
     this.root.addEventListener("keydown", (event) => !event.altKey && isField(event.composedPath()[0]) && event.stopPropagation());
@@ -260,6 +265,7 @@ class Conversation {
     turn.view = view;
     if (turn === this.watched) document.documentElement.dataset.sxRun = view.status; // marks the chat's row, no rerun
     turn.draw(view, dirty, this.now(turn));
+    if (turn === this.watched) this.steering.notice(turn);
     this.steering.lookAt();
     if (turn !== this.shown) return;
     this.panel.update(view, this.now(turn), turn);
@@ -351,8 +357,7 @@ class Conversation {
   onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     this.follow = scrollHeight - scrollTop - clientHeight < AT_FOOT_PX;
-    const foot = document.querySelector("[data-testid=stBottom]"); // lies over the conversation, however high it is
-    setVar(this.jump, "--foot", `${foot ? foot.offsetHeight : 0}px`);
+    setVar(this.jump, "--foot", `${footHeight()}px`);
     show(this.jump, !this.follow && !!this.thread);
   }
 

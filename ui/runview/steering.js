@@ -34,6 +34,28 @@ class Steering {
     this.of.stayAt(node);
   }
 
+  /** A request that has just opened is brought into sight, unless the reader has scrolled up; then it is left alone. */
+  notice(turn) {
+    const node = turn.root.querySelector(".request.open");
+    if (node === (this.noticed || null)) return;
+    const before = this.noticed;
+    this.noticed = node;
+    if (before && this.held === before) Object.assign(this.of, { follow: true });
+    this.held = node && this.of.follow ? node : null;
+    this.hold();
+  }
+
+  /** Whole above the input, or from its top when it is higher than that; true while the reader has not moved on. */
+  hold() {
+    const { held, of } = this;
+    if (!held || !held.isConnected) return false;
+    const foot = footHeight();
+    setVar(of.list, "--foot", `${foot}px`);
+    const fits = held.offsetHeight + foot + 80 <= of.scroller.clientHeight;
+    held.scrollIntoView({ block: fits ? "end" : "start" });
+    return true;
+  }
+
   async stop(turn) {
     if (!turn || turn.stopping || !turn.pending) return;
     await this.ask(turn, "stopping", () => this.commands.stop(turn.runId), "It could not be stopped.");
@@ -102,4 +124,10 @@ class Steering {
     turn.asked.focus();
     of.trigger("moved", runId);
   }
+}
+
+/** Of what lies over the conversation, however high it is. */
+function footHeight() {
+  const foot = document.querySelector("[data-testid=stBottom]");
+  return foot ? foot.offsetHeight : 0;
 }
