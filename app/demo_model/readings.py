@@ -52,8 +52,12 @@ def _code(clues: Clues) -> str:
 
 _DICTATED = re.compile(
     r"\b(?:note|save|remember|record|write (?:down|to)|say|says|saying|tell|text|message|reads?)\b[^:\n]{0,60}?"
-    r"(?::|\bthat\b)\s+(\S.*)",
+    r"(?::|\bthat\b(?:\s+says\b)?)\s+(\S.*)",
     re.I | re.S,
+)
+_TITLED = re.compile(
+    r"\b(?:titled|entitled|headed|note (?:called|named))\s+"
+    r"(?:[\"“]([^\"”\n]{1,80})[\"”]|([A-Z][\w-]*(?:\s+[A-Z][\w-]*)*))"
 )
 
 
@@ -61,6 +65,12 @@ def dictated(text: str) -> str:
     """What is to be written: `save a note: the rent is due` -> `the rent is due`."""
     found = _DICTATED.search(text[:4000])
     return found[1].strip() if found and len(found[1].split()) > 1 else ""
+
+
+def titled(text: str) -> str:
+    """The title that is asked for: `a note titled Budget that says ...` -> `Budget`."""
+    found = _TITLED.search(text[:4000])
+    return (found[1] or found[2]).strip() if found else ""
 
 
 def _whole(clues: Clues) -> str:
@@ -80,7 +90,7 @@ READINGS: tuple[tuple[frozenset[str], Callable[[Clues], str]], ...] = (
     ),
     (
         frozenset(("title", "subject", "headline", "label")),
-        lambda clues: title_of(dictated(clues.text) or clues.answer() or clues.text),
+        lambda clues: titled(clues.text) or title_of(dictated(clues.text) or clues.answer() or clues.text),
     ),
     (frozenset(("message", "prompt", "instruction", "instructions", "input", "request", "task", "goal")), _whole),
 )

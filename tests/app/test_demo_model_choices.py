@@ -11,6 +11,7 @@ from agents.specialists import FIELDS, specialist
 from app.demo_model.choices import better_placed, labelled
 from app.demo_model.demands import with_deed
 from app.demo_model.reader import think
+from app.demo_model.readings import dictated, titled
 
 Json = dict[str, Any]
 PROPOSALS = """\
@@ -98,6 +99,19 @@ def test_of_two_equal_fields_nobody_is_better_placed() -> None:
 )  # fmt: skip
 def test_what_is_to_be_done_is_told_from_what_is_asked(text: str, asked: str, deed: str) -> None:
     assert with_deed(text) == (asked, deed)
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "words"),
+    [
+        ("Save a note titled Budget that says we spend 500.", "Budget", "we spend 500."),
+        ('Save a note called "Rent day": the rent is due', "Rent day", "the rent is due"),
+        ("Save a note that the rent is due", "", "the rent is due"),
+        ("Who is called Ishmael?", "", ""),
+    ],
+)
+def test_a_note_has_the_title_that_was_asked_for(text: str, title: str, words: str) -> None:
+    assert (titled(text), dictated(text)) == (title, words)
 
 
 def test_a_plan_gives_a_deed_to_the_role_that_does_it() -> None:
