@@ -15,7 +15,7 @@ from app.activities import Activity
 from app.borders import Conflict, NotFound, Rejected, checked_budget, checked_id, checked_question
 from app.claim import STOP, STOPPED
 from app.events import json_safe
-from app.journal import CHANNEL, Journal
+from app.journal import CHANNEL, COMMANDS, Journal
 from app.postgres import Pool
 from app.queue import RunQueue
 from app.retention import refuse_pruned
@@ -91,21 +91,29 @@ class Runs:
         return await self.thread(thread_id, owner)
 
     async def delete_thread(self, thread_id: str, owner: str = "local") -> None:
-        """Stop what runs in it, then remove the conversation, its runs, events and checkpoints."""
+        """Remove the conversation with its runs, events and checkpoints, and stop what runs in it.
+
+        One transaction: whoever waits for a run of it is told that it is gone, and never first that it was stopped.
+        """
         await self.thread(thread_id, owner)
-        for run in await self.runs(thread_id, owner):
-            if run["status"] not in TERMINAL:
-                await self.cancel(run["run_id"], owner)
         async with self._pool.connection() as connection, connection.transaction():
             # in the order of admission; a worker that has not heard of its stop writes nothing from here on
             await connection.execute("select 1 from threads where thread_id = %s for update", (thread_id,))
-            await connection.execute("select 1 from runs where thread_id = %s for update", (thread_id,))
+            locked = "select run_id, job_id, status from runs where thread_id = %s for update"
+            runs = await (await connection.execute(locked, (thread_id,))).fetchall()
             for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
                 await connection.execute(
                     f"delete from {table} where thread_id in (select run_id from runs where thread_id = %s)",
                     (thread_id,),
                 )
             await connection.execute("delete from threads where thread_id = %s and owner = %s", (thread_id, owner))
+            going = [run for run in runs if run["status"] not in TERMINAL]
+            for channel in (CHANNEL, COMMANDS):  # for those who wait, and for the worker
+                for run in going:
+                    await connection.execute("select pg_notify(%s, %s)", (channel, run["run_id"]))
+        for run in going:
+            if run["job_id"] is not None:
+                await self.queue.abort(run["job_id"])
 
     # -- runs --------------------------------------------------------------------------------------------------------
 

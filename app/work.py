@@ -18,7 +18,7 @@ from agents.agent import discover_agents
 from agents.context import Context
 from agents.errors import RunLost
 from app.activities import Activity
-from app.claim import MAX_LOSSES, WRITERS, Claim, Writers
+from app.claim import MAX_LOSSES, STOP, WRITERS, Claim, Writers
 from app.events import json_safe
 from app.journal import CHANNEL, Journal
 from app.outcome import described
@@ -129,8 +129,13 @@ class Worker:
             return
         async with self._pool.connection() as connection:
             kept = await connection.execute(_KEEP, (self._timing.lease_s, self.name, list(self._claims)))
-            for row in await kept.fetchall():  # a wish whose notification was lost is read here
-                self._grant(row["run_id"], row["wish"])
+            wishes = {row["run_id"]: row["wish"] for row in await kept.fetchall()}
+            if unkept := [run_id for run_id in self._claims if run_id not in wishes]:
+                found = await connection.execute("select run_id from runs where run_id = any(%s)", (unkept,))
+                there = {row["run_id"] for row in await found.fetchall()}
+                wishes |= dict.fromkeys(set(unkept) - there, STOP)  # deleted: it must not go on spending
+        for run_id, wish in wishes.items():  # a wish whose notification was lost is read here
+            self._grant(run_id, wish)
 
     async def _obey(self) -> None:
         """Do what people wish of runs at work here, as soon as they say it."""
@@ -138,7 +143,7 @@ class Worker:
         if run_id in self._claims:
             async with self._pool.connection() as connection:
                 row = await (await connection.execute("select wish from runs where run_id = %s", (run_id,))).fetchone()
-            self._grant(run_id, row["wish"] if row else None)
+            self._grant(run_id, row["wish"] if row else STOP)  # no row: it was deleted
 
     def _grant(self, run_id: str, wish: str | None) -> None:
         claim = self._claims.get(run_id)
@@ -174,7 +179,7 @@ class Worker:
                 self._claims[run_id] = claim
                 await claim.carry()
         except StaleWriter:
-            log.warning("run %s was claimed by another worker; this one stops", run_id)
+            log.warning("run %s was claimed by another worker or deleted; this one stops", run_id)
         except (RunLost, *DATABASE_GONE) as error:
             log.warning("run %s lost the database: %s", run_id, error)
             await self._drop(run, error)

@@ -298,8 +298,8 @@ async def finished(app: App, run: Row, after: int) -> AsyncIterator[bytes]:
 
 async def final_values(app: App, run: Row) -> Any:
     """What a run has come to: its state, its open questions with it, or its error."""
-    run = await app.runs.run(run["run_id"], run["owner"])
     snapshot = await Reader(app).at(run)
+    run = await app.runs.run(run["run_id"], run["owner"])  # after its state: that of a deleted run would be empty
     if run["status"] == "failed":
         return {"__error__": {"error": run["error"]["kind"], "message": run["error"]["message"]}}
     values = snapshot.values if snapshot else {}

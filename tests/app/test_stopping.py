@@ -20,6 +20,7 @@ from app.projection import RunView
 from app.queue import RunQueue
 from app.runs import Runs
 from app.shapes import read_shape
+from app.work import Worker
 from graphs.state import ChatState
 
 Row = dict[str, Any]
@@ -160,3 +161,52 @@ async def test_a_stop_is_told_once(waist: Waist) -> None:
     assert {run["status"] for run in runs} == {"cancelled"}
     events: list[RunEvent] = await waist.runs.journal.read(run_id)
     assert [(event.seq, event.type) for event in events] == [(7, "run.waiting"), (8, "run.cancelled")]
+
+
+async def test_a_conversation_is_deleted_whole_or_not_at_all(waist: Waist) -> None:
+    """Nobody sees its runs stopped on the way: whoever waits for one is told that it is gone, and nothing else."""
+    run_id = await waist.at_work()
+    thread_id = (await waist.runs.run(run_id))["thread_id"]
+    queued = await waist.runs.start(thread_id, "chat", "And then?")
+    before = [await waist.row(run_id), await waist.row(queued["run_id"])]
+    async with waist.pool.connection() as connection:  # the last step fails
+        await connection.execute("create table kept (thread_id text references threads)")
+        await connection.execute("insert into kept values (%s)", (thread_id,))
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        await waist.runs.delete_thread(thread_id)
+    assert [await waist.row(run_id), await waist.row(queued["run_id"])] == before
+
+    async with waist.pool.connection() as connection:
+        await connection.execute("drop table kept")
+    await waist.runs.delete_thread(thread_id)
+    async with waist.pool.connection() as connection:
+        assert (await connection.execute("select 1 from runs where thread_id = %s", (thread_id,))).rowcount == 0
+        job = await connection.execute("select status from procrastinate_jobs where id = %s", (before[0]["job_id"],))
+        assert [row["status"] for row in await job.fetchall()] == ["cancelled"]
+
+
+async def test_a_run_that_was_deleted_unheard_is_cut_at_the_next_heartbeat(waist: Waist) -> None:
+    """Its worker has heard nothing, by neither way. A run that no row speaks of must not go on spending."""
+    gates = Gates()
+    builder = chain(ChatState, wait=gates.wait)
+    activity = Activity("chat", "", builder, read_shape(builder.compile()), {})
+    worker = Worker(
+        waist.pool, waist.runs.journal, {"chat": activity}, Context({}, {}, None, Limits()), model_name="none"
+    )
+    await worker.queue.open(waist.pool)
+    thread = await waist.runs.create_thread("chat")
+    kept, deleted = [
+        (await waist.runs.start(thread_id, "chat", thread_id))["run_id"]
+        for thread_id in (thread["thread_id"], (await waist.runs.create_thread("chat"))["thread_id"])
+    ]
+    carrying = {run_id: asyncio.create_task(worker.execute(run_id, lambda: False)) for run_id in (kept, deleted)}
+    for run_id in carrying:
+        await gates.reached((await waist.runs.run(run_id))["question"])
+    async with waist.pool.connection() as connection:
+        await connection.execute("delete from runs where run_id = %s", (deleted,))
+    await worker._keep_leases()
+    await carrying[deleted]
+    assert not carrying[kept].done()
+    gates.open((await waist.runs.run(kept))["question"])
+    await carrying[kept]
+    assert (await waist.runs.run(kept))["status"] == "succeeded"
