@@ -205,7 +205,7 @@ async def test_a_run_that_was_deleted_unheard_is_cut_at_the_next_heartbeat(waist
     async with waist.pool.connection() as connection:
         await connection.execute("delete from runs where run_id = %s", (deleted,))
     await worker._keep_leases()
-    await carrying[deleted]
+    await asyncio.wait_for(carrying[deleted], 60)
     assert not carrying[kept].done()
     gates.open((await waist.runs.run(kept))["question"])
     await carrying[kept]
