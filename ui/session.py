@@ -19,6 +19,7 @@ API_PATH = "/api"
 _PROBLEM = "problem"
 _SENT = "sent"
 _LOOK_AT = "look_at"
+_HERE, _BY_ITSELF = "here", "by_itself"
 
 
 def api_url() -> str:
@@ -46,10 +47,40 @@ def thread() -> str | None:
 
 def show_thread(thread_id: str | None) -> None:
     """Put the thread into the address; the rest of the address stays."""
+    went(st.session_state.get(_HERE, ("",))[0], thread_id)
     if thread_id:
         st.query_params["thread"] = thread_id
     else:
         st.query_params.pop("thread", None)
+
+
+def by_itself() -> None:
+    """What makes the page run now was sent by the page, not by a person."""
+    st.session_state[_BY_ITSELF] = True
+
+
+def went(page: str, thread_id: str | None) -> None:
+    """A person has gone to `page`, and in it to a thread."""
+    st.session_state[_HERE] = page, thread_id
+
+
+def left(page: str) -> bool:
+    """True when `page` and the address are of a place that was left. Else it is where a person is from here on.
+
+    What the page sends by itself names the place of that moment. Where a person has just gone elsewhere, the browser
+    may not have heard of it yet: to follow it would bring back what was left.
+    """
+    here = page, thread()
+    if st.session_state.pop(_BY_ITSELF, False) and st.session_state.get(_HERE, here) != here:
+        return True
+    st.session_state[_HERE] = here
+    return False
+
+
+def place() -> tuple[str, dict[str, str]]:
+    """Where the person is: the page, and what its address says."""
+    page, thread_id = st.session_state[_HERE]
+    return page, {**({"live": "poll"} if polling() else {}), **({"thread": thread_id} if thread_id else {})}
 
 
 def polling() -> bool:

@@ -113,8 +113,8 @@ def _row(row: Json, chat: Any) -> None:
 
 def _open(thread_id: str | None, chat: Any) -> None:
     session.forget_problem()
-    live = {"live": "poll"} if session.polling() else {}
-    st.switch_page(chat, query_params={**live, **({"thread": thread_id} if thread_id else {})})
+    session.went(chat.url_path, thread_id)
+    st.switch_page(chat, query_params=session.place()[1])
 
 
 def grouped(rows: list[Json], now: datetime | None = None) -> dict[str, list[Json]]:

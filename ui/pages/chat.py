@@ -58,7 +58,8 @@ def _conversation(info: Json) -> None:
 
 
 def _moved() -> None:
-    """A run has begun, ended or asked: the rerun that follows shows it in the sidebar; nothing else is to be done."""
+    """A run has begun, ended or asked: the rerun that follows shows it in the sidebar, and leads nowhere."""
+    session.by_itself()
 
 
 def _example() -> None:
