@@ -14,6 +14,7 @@ st.set_page_config(
     # an entry of our own makes Streamlit show its menu, and with it the choice between light and dark
     menu_items={"About": "Sextant: agents that plan, work side by side and cite what they say."},
 )
+
 info: Json | None = None
 threads: list[Json] = []
 trouble: ApiProblem | None = None
@@ -32,9 +33,9 @@ pages = {
     "settings": st.Page(settings.page, title="Settings", url_path="settings"),
 }
 chosen = st.navigation(list(pages.values()), position="hidden")
-if session.left(chosen.url_path):
-    name, address = session.place()
-    st.switch_page(next(page for page in pages.values() if page.url_path == name), query_params=address)
+if gone := session.elsewhere(chosen.url_path):
+    there = next(page for page in pages.values() if page.url_path == gone[0])
+    st.switch_page(there, query_params=session.address(gone[1]))
 in_thread = chosen.url_path not in ("documents", "memory", "settings") and session.thread()
 look.apply(look.COLUMN_CHAT_PX if in_thread else look.COLUMN_HOME_PX)
 sidebar.draw(pages, info)

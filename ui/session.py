@@ -54,33 +54,34 @@ def show_thread(thread_id: str | None) -> None:
         st.query_params.pop("thread", None)
 
 
-def by_itself() -> None:
-    """What makes the page run now was sent by the page, not by a person."""
-    st.session_state[_BY_ITSELF] = True
-
-
 def went(page: str, thread_id: str | None) -> None:
     """A person has gone to `page`, and in it to a thread."""
     st.session_state[_HERE] = page, thread_id
 
 
-def left(page: str) -> bool:
-    """True when `page` and the address are of a place that was left. Else it is where a person is from here on.
+def by_itself() -> None:
+    """What makes the page run now was sent by the page, not by a person."""
+    st.session_state[_BY_ITSELF] = thread()  # of this request: it may be cut short, and a person's be the next
+
+
+def elsewhere(page: str) -> tuple[str, str | None] | None:
+    """Page and thread to which the person has gone from `page` and the address; None where they are right here.
 
     What the page sends by itself names the place of that moment. Where a person has just gone elsewhere, the browser
     may not have heard of it yet: to follow it would bring back what was left.
     """
     here = page, thread()
-    if st.session_state.pop(_BY_ITSELF, False) and st.session_state.get(_HERE, here) != here:
-        return True
-    st.session_state[_HERE] = here
-    return False
+    sent_by_itself = st.session_state.pop(_BY_ITSELF, "") == thread()
+    been: tuple[str, str | None] = st.session_state.get(_HERE, here)
+    if sent_by_itself and been != here:
+        return been
+    went(*here)
+    return None
 
 
-def place() -> tuple[str, dict[str, str]]:
-    """Where the person is: the page, and what its address says."""
-    page, thread_id = st.session_state[_HERE]
-    return page, {**({"live": "poll"} if polling() else {}), **({"thread": thread_id} if thread_id else {})}
+def address(thread_id: str | None) -> dict[str, str]:
+    """What the address of the chat says when it shows this thread."""
+    return {**({"live": "poll"} if polling() else {}), **({"thread": thread_id} if thread_id else {})}
 
 
 def polling() -> bool:

@@ -114,7 +114,7 @@ def _row(row: Json, chat: Any) -> None:
 def _open(thread_id: str | None, chat: Any) -> None:
     session.forget_problem()
     session.went(chat.url_path, thread_id)
-    st.switch_page(chat, query_params=session.place()[1])
+    st.switch_page(chat, query_params=session.address(thread_id))
 
 
 def grouped(rows: list[Json], now: datetime | None = None) -> dict[str, list[Json]]:

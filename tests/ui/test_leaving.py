@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from steps import CHAT, RUN_ENDED, Open, run_example
+from streamlit.testing.v1 import AppTest
 
 
 class SlowLine:
@@ -82,3 +83,33 @@ def test_a_run_that_ends_while_another_page_is_opened_does_not_take_it_away(line
     line.page.wait_for_selector(".sx-h1 >> text=What the agents may cite")
     line.page.wait_for_url(f"{site.url}/documents")
     assert line.page.locator(".turn").count() == 0
+
+
+def anywhere() -> None:
+    """A script that shows where the person has gone, if not to where the request comes from."""
+    import streamlit as st
+
+    from ui import session
+
+    if st.session_state.pop("sent_by_itself", False):
+        session.by_itself()
+    if not st.session_state.pop("cut_short", False):
+        st.text(session.elsewhere(st.session_state["page"]))
+
+
+@pytest.mark.parametrize(("page", "thread"), [("documents", None), ("", None), ("", "another")])
+def test_where_a_person_goes_counts_when_what_the_page_sent_was_cut_short(page: str, thread: str | None) -> None:
+    """The page's own request was replaced by the person's before anything came of it."""
+    app = AppTest.from_function(anywhere)
+    app.session_state["page"], app.query_params["thread"] = "", "one"
+    assert app.run().text[0].value == "None"
+    app.session_state["sent_by_itself"] = app.session_state["cut_short"] = True
+    app.run()
+    app.session_state["page"] = page
+    app.query_params.pop("thread")
+    if thread:
+        app.query_params["thread"] = thread
+    assert app.run().text[0].value == "None"
+    app.session_state["page"], app.query_params["thread"] = "", "one"
+    app.session_state["sent_by_itself"] = True  # late, and of the place that was left
+    assert app.run().text[0].value == str((page, thread))
